@@ -1,0 +1,80 @@
+package hardware
+
+import "sync"
+
+const (
+	maxLooks = 64   // camera commands that may wait; steps add up, so none may be dropped unseen
+	maxStops = 1024 // stops that may wait for their answer; the stop itself is one and always taken
+)
+
+// mailbox holds the commands on their way to the car. It is bounded, putting never blocks, a stop goes ahead of all
+// motion, and of several motions only the newest waits.
+type mailbox struct {
+	ready chan struct{} // has an element while something waits
+
+	mu     sync.Mutex
+	stops  []Command
+	motion []Command // none or one
+	looks  []Command
+	closed bool
+}
+
+func newMailbox() *mailbox {
+	return &mailbox{ready: make(chan struct{}, 1)}
+}
+
+// put takes cmd in, and answers the command that it overtakes, or itself if it is not taken.
+func (m *mailbox) put(cmd Command) {
+	var overtaken Command
+	refused, err := false, error(nil)
+	m.mu.Lock()
+	if (cmd.Kind == Stop || cmd.Kind == Drive) && len(m.motion) > 0 {
+		overtaken, m.motion = m.motion[0], m.motion[:0] // also by a stop: it must not come after it
+	}
+	switch {
+	case m.closed:
+		refused, err = true, ErrOff
+	case cmd.Kind == Drive:
+		m.motion = append(m.motion, cmd)
+	case cmd.Kind == Stop && len(m.stops) < maxStops:
+		m.stops = append(m.stops, cmd)
+	case cmd.Kind == Stop:
+		refused = true // those that wait will stop the car for this one too
+	case len(m.looks) < maxLooks:
+		m.looks = append(m.looks, cmd)
+	default:
+		refused, err = true, ErrBusy
+	}
+	m.mu.Unlock()
+
+	select {
+	case m.ready <- struct{}{}:
+	default:
+	}
+	overtaken.tell(Result{})
+	if refused {
+		cmd.tell(Result{Err: err})
+	}
+}
+
+// take moves what waits to the end of into: stops first, then the motion, then the camera.
+func (m *mailbox) take(into []Command) []Command {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	into = append(append(append(into, m.stops...), m.motion...), m.looks...)
+	m.stops, m.motion, m.looks = m.stops[:0], m.motion[:0], m.looks[:0]
+	return into
+}
+
+// close refuses all that comes from now on.
+func (m *mailbox) close() {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+}
+
+func (c Command) tell(r Result) {
+	if c.From != nil {
+		c.From.Done(c, r)
+	}
+}

@@ -1,0 +1,246 @@
+package netpoll
+
+import (
+	"io"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lingerTime bounds how long Finish waits for the peer to take the last bytes.
+const lingerTime = 2 * time.Second
+
+// Handler receives the events of one connection, all on the goroutine of its loop.
+type Handler interface {
+	// Data gets what one read returned. The bytes are the loop's scratch buffer: they may be changed in place, and
+	// are valid until Data returns.
+	Data(c *Conn, p []byte)
+	// Drained tells that the output that the kernel had not taken at once has now gone.
+	Drained(c *Conn)
+	// Expired tells that the deadline has passed; it is then no longer set.
+	Expired(c *Conn)
+	// Closed is the last event and comes exactly once. It runs at the end of the loop's turn, never inside a call
+	// of Close. The error is nil after Finish, io.EOF when the peer closed, what Close was given, or the socket's.
+	Closed(c *Conn, err error)
+}
+
+// Conn is one connection. It holds no buffer except output that the kernel would not take yet.
+type Conn struct {
+	loop    *Loop
+	handler Handler
+	rest    []byte // output the kernel has not taken yet; the socket is then watched for EPOLLOUT
+
+	fd       int32
+	slot     uint32
+	deadline uint32 // the tick at which it expires; 0 is none
+	events   uint8  // what the socket is watched for: EPOLLIN, EPOLLOUT
+	state    state
+	detached bool // the descriptor is somebody else's now
+}
+
+type state uint8
+
+const (
+	open      state = iota
+	finishing       // takes no more output, sends what is left
+	shut            // all is sent and the sending side shut down: waits for the peer to close
+	closed          // no more events; reaped at the end of the turn
+)
+
+// SetHandler makes h receive the events from now on.
+func (c *Conn) SetHandler(h Handler) { c.handler = h }
+
+// Loop returns the loop that serves the connection.
+func (c *Conn) Loop() *Loop { return c.loop }
+
+// handle serves one event: at most one read and, whatever the handler wrote, at most one write.
+func (c *Conn) handle(events uint32) {
+	l := c.loop
+	l.corked = c
+	if events&unix.EPOLLOUT != 0 {
+		if c.flush(); c.state == open && len(c.rest) == 0 {
+			c.handler.Drained(c)
+		}
+	}
+	if events&(unix.EPOLLIN|unix.EPOLLERR|unix.EPOLLHUP) != 0 && c.state != closed {
+		c.receive()
+	}
+	l.uncork()
+}
+
+func (c *Conn) receive() {
+	n, errno := read(int(c.fd), c.loop.in)
+	switch {
+	case errno == unix.EAGAIN:
+	case errno != 0:
+		c.Close(errno)
+	case n == 0 && c.state == shut:
+		c.Close(nil)
+	case n == 0:
+		c.Close(io.EOF)
+	case c.state == open:
+		c.handler.Data(c, c.loop.in[:n])
+	}
+}
+
+// Write sends p, or keeps a copy of what the kernel does not take at once. Inside an event of this connection the
+// output gathers and leaves in one write when the event ends. After Close or Finish it does nothing.
+func (c *Conn) Write(p []byte) {
+	if c.state != open || len(p) == 0 {
+		return
+	}
+	l := c.loop
+	if l.corked != c {
+		c.send(p)
+		return
+	}
+	l.out = append(l.out, p...)
+	if len(l.out) >= corkSize {
+		c.send(l.out)
+		l.out = l.out[:0]
+	}
+}
+
+// Backlog returns how many bytes of output the peer has yet to take from us.
+func (c *Conn) Backlog() int {
+	n := len(c.rest)
+	if c.loop.corked == c {
+		n += len(c.loop.out)
+	}
+	return n
+}
+
+// uncork writes what the event's handler produced.
+func (l *Loop) uncork() {
+	c := l.corked
+	l.corked = nil
+	if len(l.out) > 0 && c.state != closed {
+		c.send(l.out)
+	}
+	if cap(l.out) > 2*corkSize {
+		l.out = nil // one large reply must not stay for ever
+	}
+	l.out = l.out[:0]
+	if c.state == finishing {
+		c.conclude()
+	}
+}
+
+func (c *Conn) send(p []byte) {
+	if len(c.rest) > 0 {
+		c.rest = append(c.rest, p...)
+		return
+	}
+	n, errno := write(int(c.fd), p)
+	if errno == unix.EAGAIN {
+		n = 0
+	} else if errno != 0 {
+		c.Close(errno)
+		return
+	}
+	if n < len(p) {
+		c.rest = append([]byte(nil), p[n:]...)
+		c.watch(unix.EPOLLIN | unix.EPOLLOUT)
+	}
+}
+
+// flush writes what the kernel did not take before. (Nothing is left when the event says that Dial has connected.)
+func (c *Conn) flush() {
+	n, errno := write(int(c.fd), c.rest)
+	if errno == unix.EAGAIN {
+		return
+	}
+	if errno != 0 {
+		c.Close(errno)
+		return
+	}
+	if c.rest = c.rest[n:]; len(c.rest) == 0 {
+		c.rest = nil
+		c.watch(unix.EPOLLIN)
+	}
+}
+
+func (c *Conn) watch(events uint8) {
+	if c.events == events {
+		return
+	}
+	if err := control(c.loop.set, unix.EPOLL_CTL_MOD, int(c.fd), uint32(events), c.slot); err != nil {
+		c.Close(err)
+		return
+	}
+	c.events = events
+}
+
+// SetDeadline has Expired called once d has passed, to the grain of the loop's tick and never early; zero clears it.
+func (c *Conn) SetDeadline(d time.Duration) {
+	l := c.loop
+	if c.deadline != 0 {
+		c.deadline = 0
+		l.deadlines--
+	}
+	if d <= 0 || c.state == closed {
+		return
+	}
+	ticks := (d + l.cfg.Tick - 1) / l.cfg.Tick
+	c.deadline = l.tick + uint32(ticks) + 1 // the tick now running is already partly over
+	l.deadlines++
+	l.startTicks()
+}
+
+// Close ends the connection at once: output not yet taken by the kernel is lost. Only the first call counts.
+func (c *Conn) Close(err error) {
+	if c.state == closed {
+		return
+	}
+	c.state, c.rest = closed, nil
+	c.loop.closing = append(c.loop.closing, ending{c, err})
+}
+
+// Finish ends the connection once the peer has taken all that was written: it shuts down the sending side and waits,
+// for a bounded time, for the peer to close. (Closing at once while input is unread makes TCP send a reset, which can
+// destroy the last reply on its way; RFC 9112 section 9.6.) Data and Drained are not called any more.
+func (c *Conn) Finish() {
+	if c.state != open {
+		return
+	}
+	c.state = finishing
+	c.SetDeadline(lingerTime)
+	if c.loop.corked != c {
+		c.conclude()
+	}
+}
+
+// conclude takes Finish one step on: send the rest without reading, then shut down, then read to the end.
+func (c *Conn) conclude() {
+	if len(c.rest) > 0 {
+		c.watch(unix.EPOLLOUT)
+		return
+	}
+	c.watch(unix.EPOLLIN)
+	c.state = shut
+	if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
+		c.Close(err)
+	}
+}
+
+// Detach takes the connection out of the loop and returns its descriptor, still open and non-blocking, to the caller.
+// No event follows, not even Closed. Nothing may have been written that the kernel has not taken.
+func (c *Conn) Detach() (fd int, err error) {
+	if err := control(c.loop.set, unix.EPOLL_CTL_DEL, int(c.fd), 0, 0); err != nil {
+		c.Close(err)
+		return -1, err
+	}
+	c.state, c.detached = closed, true
+	c.loop.closing = append(c.loop.closing, ending{c, nil})
+	return int(c.fd), nil
+}
+
+// Peer returns the address of the other side; the zero AddrPort when there is none.
+func (c *Conn) Peer() netip.AddrPort {
+	sa, err := unix.Getpeername(int(c.fd))
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return addrPort(sa)
+}

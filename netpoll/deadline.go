@@ -1,0 +1,57 @@
+package netpoll
+
+import "encoding/binary"
+
+// Deadlines cost a connection four bytes and no timer: while any is set, one timerfd per loop ticks, and each tick
+// sweeps the connections in slices, so that a large crowd does not hold up the events in between.
+
+func (l *Loop) startTicks() {
+	if l.ticking {
+		return
+	}
+	if err := setTimer(l.timer, l.cfg.Tick); err != nil {
+		l.warn(err)
+		return
+	}
+	l.ticking = true
+}
+
+func (l *Loop) onTick() {
+	var count [8]byte
+	if n, _ := read(l.timer, count[:]); n != len(count) {
+		return
+	}
+	l.tick += uint32(binary.NativeEndian.Uint64(count[:]))
+	if !l.sweeping {
+		l.sweeping = true
+		l.sweep(0)
+	}
+}
+
+func (l *Loop) sweep(from int) {
+	to := min(from+sweepSize, len(l.conns))
+	for _, c := range l.conns[from:to] {
+		if c == nil || c.state == closed || c.deadline == 0 || int32(c.deadline-l.tick) > 0 {
+			continue
+		}
+		c.SetDeadline(0)
+		if c.state != open {
+			c.Close(nil)
+			continue
+		}
+		l.corked = c
+		c.handler.Expired(c)
+		l.uncork()
+	}
+	if to < len(l.conns) {
+		l.Post(func() { l.sweep(to) })
+		return
+	}
+	l.sweeping = false
+	if l.deadlines == 0 {
+		l.ticking = false
+		if err := setTimer(l.timer, 0); err != nil {
+			l.warn(err)
+		}
+	}
+}

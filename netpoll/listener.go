@@ -1,0 +1,189 @@
+package netpoll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	backlog     = 4096        // the kernel lowers it to net.core.somaxconn
+	acceptPause = time.Second // when descriptors or memory have run out
+)
+
+// Listener is a listening TCP socket for one loop.
+type Listener struct {
+	// Fixed by Listen.
+	fd   int
+	addr netip.AddrPort
+
+	// Owned by the goroutine of the loop that accepts on it.
+	loop   *Loop
+	open   func(*Conn) Handler
+	paused bool
+}
+
+// Listen opens n listeners on one address, for n loops; the kernel spreads new connections over them (SO_REUSEPORT,
+// socket(7)). The address is host:port as for net.Listen: an empty host is every address of IPv4 and IPv6, port 0 a
+// free one.
+func Listen(addr string, n int) ([]*Listener, error) {
+	// An ordinary socket is bound first: SO_REUSEPORT would happily share the port with another server of the same
+	// user. It also settles host names, the address family and port 0 the way every Go program does.
+	probe, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	at := probe.Addr().(*net.TCPAddr).AddrPort()
+	probe.Close()
+
+	var all []*Listener
+	for range n {
+		ln, err := listen(at)
+		if err != nil {
+			for _, ln := range all {
+				ln.Close()
+			}
+			return nil, fmt.Errorf("listen %s: %w", addr, err)
+		}
+		all = append(all, ln)
+	}
+	return all, nil
+}
+
+func listen(at netip.AddrPort) (*Listener, error) {
+	sa, family := sockaddr(at)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return nil, err
+	}
+	dualStack := 1 // IPV6_V6ONLY
+	if at.Addr() == netip.IPv6Unspecified() {
+		dualStack = 0
+	}
+	err = errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+		// Accepted sockets inherit it. An event's output leaves in one write, so Nagle has nothing to gather.
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+	)
+	if family == unix.AF_INET6 {
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, dualStack))
+	}
+	if err == nil {
+		if err = unix.Bind(fd, sa); err == nil {
+			err = unix.Listen(fd, backlog)
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return &Listener{fd: fd, addr: at}, nil
+}
+
+// Addr returns the address that is listened on.
+func (ln *Listener) Addr() netip.AddrPort { return ln.addr }
+
+// Close closes a listener that no loop accepts on.
+func (ln *Listener) Close() { unix.Close(ln.fd) }
+
+// Accept has the loop accept connections on ln. For each, open is called on the loop's goroutine and returns the
+// handler; nil closes the connection. The loop closes the listener when it ends.
+func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler) error {
+	errc := make(chan error, 1)
+	ok := l.Post(func() {
+		ln.loop, ln.open = l, open
+		l.listeners = append(l.listeners, ln)
+		errc <- l.watch(ln.fd, ln.accept)
+	})
+	if !ok {
+		ln.Close()
+		return ErrLoopClosed
+	}
+	return <-errc
+}
+
+func (ln *Listener) accept() {
+	l := ln.loop
+	for range acceptSize {
+		fd, errno := accept(ln.fd)
+		switch errno {
+		case 0:
+		case unix.EAGAIN:
+			return
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			// The connection stays in the backlog, so the listener stays readable: look away for a while.
+			ln.pause(fmt.Errorf("accept on %s: %w; no new connection is taken for %s", ln.addr, errno, acceptPause))
+			return
+		default:
+			continue // the peer is already gone (accept(2), error handling)
+		}
+		c, err := l.adopt(fd, unix.EPOLLIN)
+		if err != nil {
+			unix.Close(fd)
+			l.warn(err)
+			continue
+		}
+		if c.handler = ln.open(c); c.handler == nil {
+			c.handler = ignore{}
+			c.Close(nil)
+		}
+	}
+}
+
+func (ln *Listener) pause(err error) {
+	l := ln.loop
+	l.warn(err)
+	if err := l.poll.Mod(ln.fd, 0); err != nil {
+		l.warn(err)
+		return
+	}
+	ln.paused = true
+	time.AfterFunc(acceptPause, func() {
+		l.Post(func() {
+			ln.paused = false
+			if err := l.poll.Mod(ln.fd, unix.EPOLLIN); err != nil {
+				l.warn(err)
+			}
+		})
+	})
+}
+
+func (ln *Listener) stop() {
+	ln.loop.poll.Del(ln.fd)
+	ln.Close()
+}
+
+// ignore is the handler of a connection that was refused.
+type ignore struct{}
+
+func (ignore) Data(*Conn, []byte)  {}
+func (ignore) Drained(*Conn)       {}
+func (ignore) Expired(*Conn)       {}
+func (ignore) Closed(*Conn, error) {}
+
+func sockaddr(at netip.AddrPort) (unix.Sockaddr, int) {
+	if at.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}, unix.AF_INET
+	}
+	sa := &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
+	if ifi, err := net.InterfaceByName(at.Addr().Zone()); err == nil {
+		sa.ZoneId = uint32(ifi.Index)
+	}
+	return sa, unix.AF_INET6
+}
+
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}

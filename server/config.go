@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"roverd/hardware"
+
+	"github.com/pelletier/go-toml/v2"
+	"go.uber.org/zap/zapcore"
+)
+
+// config is everything that can be set: by a flag, else by an environment variable, else in the file.
+type config struct {
+	Addr     string        `toml:"addr"`
+	Open     bool          `toml:"open"`
+	Sim      bool          `toml:"sim"`
+	Loops    int           `toml:"loops"`
+	LogLevel zapcore.Level `toml:"log_level"`
+	Drive    struct {
+		TTL      duration `toml:"ttl"`
+		DeadTime duration `toml:"dead_time"`
+	} `toml:"drive"`
+	Motors struct {
+		Left  motorConfig `toml:"left"`
+		Right motorConfig `toml:"right"`
+	} `toml:"motors"`
+	Camera struct {
+		URL string `toml:"url"`
+	} `toml:"camera"`
+
+	file string
+}
+
+type motorConfig struct {
+	Forward  string `toml:"forward"`
+	Backward string `toml:"backward"`
+	Enable   string `toml:"enable"`
+}
+
+// duration is written as Go writes it: "500ms".
+type duration time.Duration
+
+func (d *duration) UnmarshalText(p []byte) error {
+	v, err := time.ParseDuration(string(p))
+	*d = duration(v)
+	return err
+}
+
+// usageError is a mistake of whoever started the program: exit code 2.
+type usageError struct{ error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// loadConfig reads the command line, the environment and the file.
+func loadConfig(args []string, getenv func(string) string) (*config, error) {
+	// The file has to be read before the flags that override it, and a flag names it.
+	var first config
+	flags := first.flags()
+	if err := flags.Parse(args); err != nil {
+		return nil, usageError{err}
+	}
+	if flags.NArg() > 0 {
+		return nil, usage("unexpected argument %q; `roverd help` lists the commands and flags", flags.Arg(0))
+	}
+	c := &config{}
+	flags = c.flags()
+	if file := cmp.Or(first.file, getenv("ROVERD_CONFIG")); file != "" {
+		if err := c.readFile(file); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	var err error
+	flags.VisitAll(func(f *flag.Flag) {
+		name := "ROVERD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v := getenv(name); v != "" && err == nil {
+			if e := flags.Set(f.Name, v); e != nil {
+				err = usage("%s=%q: %w", name, v, e)
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := flags.Parse(args); err != nil {
+		return nil, usageError{err}
+	}
+	if err := c.check(); err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+// flags sets the defaults and binds the flags.
+func (c *config) flags() *flag.FlagSet {
+	c.Addr, c.Loops, c.LogLevel = ":9900", runtime.GOMAXPROCS(0), zapcore.InfoLevel
+	c.Drive.TTL, c.Drive.DeadTime = duration(hardware.DefaultTTL), duration(hardware.DefaultDeadTime)
+	c.Camera.URL = "http://HOST:8080/?action=stream"
+
+	f := flag.NewFlagSet("roverd serve", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // the error says it all; `roverd help` lists the flags
+	f.StringVar(&c.Addr, "addr", c.Addr, "listen on this `host:port`")
+	f.StringVar(&c.file, "config", "", "read the car's wiring from this TOML `file`")
+	f.BoolVar(&c.Sim, "sim", c.Sim, "simulate the car, whatever the config says")
+	f.BoolVar(&c.Open, "open", c.Open, "let anyone who reaches the server drive, not only clients on this computer")
+	f.IntVar(&c.Loops, "loops", c.Loops, "number of event loops")
+	f.Var(&c.LogLevel, "log-level", "debug, info, warn or error")
+	return f
+}
+
+func (c *config) readFile(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	d := toml.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	err = d.Decode(c)
+	var unknown *toml.StrictMissingError
+	var wrong *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown):
+		line, _ := unknown.Errors[0].Position()
+		return fmt.Errorf("config: %s:%d: unknown key %q", file, line, strings.Join(unknown.Errors[0].Key(), "."))
+	case errors.As(err, &wrong):
+		line, column := wrong.Position()
+		return fmt.Errorf("config: %s:%d:%d: %s", file, line, column, strings.TrimPrefix(wrong.Error(), "toml: "))
+	case err != nil:
+		return fmt.Errorf("config: %s: %w", file, err)
+	}
+	c.file = file
+	return nil
+}
+
+// check finds what is wrong beyond the form.
+func (c *config) check() error {
+	where := "config"
+	if c.file != "" {
+		where += ": " + c.file
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		return fmt.Errorf("-addr %q: want host:port, as in :9900 or 127.0.0.1:9900", c.Addr)
+	}
+	if c.Loops < 1 || c.Loops > 256 {
+		return fmt.Errorf("-loops %d: want 1 to 256", c.Loops)
+	}
+	if ttl := time.Duration(c.Drive.TTL); ttl < 50*time.Millisecond || ttl > hardware.MaxTTL {
+		return fmt.Errorf("%s: drive.ttl = %s: want 50ms to %s", where, ttl, hardware.MaxTTL)
+	}
+	if dead := time.Duration(c.Drive.DeadTime); dead < time.Millisecond || dead > 2*time.Second {
+		return fmt.Errorf("%s: drive.dead_time = %s: want 1ms to 2s", where, dead)
+	}
+	if c.Camera.URL != "" {
+		if u, err := url.Parse(c.Camera.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" {
+			return fmt.Errorf("%s: camera.url = %q: want an http or https address, or \"\" for none", where, c.Camera.URL)
+		}
+	}
+	if !c.wired() {
+		return nil
+	}
+	for _, m := range []struct{ key, line string }{
+		{"motors.left.forward", c.Motors.Left.Forward}, {"motors.left.backward", c.Motors.Left.Backward},
+		{"motors.right.forward", c.Motors.Right.Forward}, {"motors.right.backward", c.Motors.Right.Backward},
+	} {
+		if m.line == "" {
+			return fmt.Errorf("%s: %s is missing: each motor needs the lines \"forward\" and \"backward\"", where, m.key)
+		}
+	}
+	return nil
+}
+
+// wired tells whether any line of a motor is named.
+func (c *config) wired() bool {
+	return c.Motors.Left != motorConfig{} || c.Motors.Right != motorConfig{}
+}
+
+// simulated tells whether the car is: on request, and whenever its wiring is not known.
+func (c *config) simulated() bool { return c.Sim || !c.wired() }
+
+// car returns the hardware's part of the config.
+func (c *config) car() hardware.Config {
+	return hardware.Config{
+		Wiring:   hardware.Wiring{Left: hardware.Motor(c.Motors.Left), Right: hardware.Motor(c.Motors.Right)},
+		TTL:      time.Duration(c.Drive.TTL),
+		DeadTime: time.Duration(c.Drive.DeadTime),
+		Servos:   c.simulated(), // servos on real lines need PWM, which roverd does not have yet
+	}
+}

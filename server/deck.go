@@ -1,0 +1,147 @@
+package main
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"roverd/hardware"
+	"roverd/netpoll"
+	"roverd/server/websocket"
+
+	"github.com/gobwas/ws"
+)
+
+// fanSlice is how many viewers get a frame in one turn of the loop; then whatever else is ready has its turn, so that
+// a command overtakes the crowd.
+const fanSlice = 64
+
+// deck is one loop's share of the viewers.
+type deck struct {
+	// Fixed by newDeck.
+	srv      *server
+	loop     *netpoll.Loop
+	walkFn   func() // bound once, so that posting does not allocate
+	beginFn  func()
+	answerFn func()
+
+	// Owned by the loop's goroutine.
+	viewers []*viewer
+	next    int // the viewer whose turn it is in the walk
+	left    int // viewers the walk has still to see
+	walking bool
+	scratch []byte
+
+	// Shared.
+	topic   atomic.Pointer[frame] // the newest state
+	posted  atomic.Bool           // begin is on its way to the loop
+	mu      sync.Mutex
+	answers []answer // for this deck's viewers, on their way to the loop
+	spare   []answer
+}
+
+// answer is the outcome of a viewer's command.
+type answer struct {
+	viewer *viewer
+	result hardware.Result
+}
+
+func newDeck(srv *server, loop *netpoll.Loop) *deck {
+	d := &deck{srv: srv, loop: loop}
+	d.walkFn, d.beginFn, d.answerFn = d.walk, d.begin, d.sendAnswers
+	return d
+}
+
+// open makes a new connection the deck's guest.
+func (d *deck) open(c *netpoll.Conn) netpoll.Handler {
+	c.SetDeadline(headTime)
+	return &guest{deck: d}
+}
+
+// publish has every viewer of the deck shown f, unless a newer frame comes first. Any goroutine may call it.
+func (d *deck) publish(f *frame) {
+	d.topic.Store(f)
+	if !d.posted.Swap(true) {
+		d.loop.Post(d.beginFn)
+	}
+}
+
+// begin starts a round through all viewers, or makes the one under way go once around from where it is. So everyone
+// is shown the newest frame, and a quick succession of frames does not starve the last ones.
+func (d *deck) begin() {
+	d.posted.Store(false)
+	d.left = len(d.viewers)
+	if !d.walking {
+		d.walking = true
+		d.walk()
+	}
+}
+
+func (d *deck) walk() {
+	f := d.topic.Load()
+	for n := 0; n < fanSlice && d.left > 0 && len(d.viewers) > 0; n++ {
+		if d.next >= len(d.viewers) {
+			d.next = 0
+		}
+		d.viewers[d.next].show(f)
+		d.next++
+		d.left--
+	}
+	if d.left > 0 && len(d.viewers) > 0 {
+		d.loop.Post(d.walkFn)
+		return
+	}
+	d.walking = false
+}
+
+// add takes a viewer in.
+func (d *deck) add(v *viewer) {
+	v.index = len(d.viewers)
+	d.viewers = append(d.viewers, v)
+}
+
+// remove lets a viewer go; the last one moves to its place.
+func (d *deck) remove(v *viewer) {
+	last := len(d.viewers) - 1
+	moved := d.viewers[last]
+	d.viewers[v.index] = moved
+	moved.index = v.index
+	d.viewers[last] = nil
+	d.viewers = d.viewers[:last]
+	if f := d.topic.Load(); d.walking && moved != v && f != nil {
+		moved.show(f) // the walk may have passed that place
+	}
+}
+
+// answer hands a viewer the outcome of its command. Any goroutine may call it.
+func (d *deck) answer(v *viewer, r hardware.Result) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.answers = append(d.answers, answer{v, r})
+	if len(d.answers) == 1 {
+		d.loop.Post(d.answerFn)
+	}
+}
+
+func (d *deck) sendAnswers() {
+	d.mu.Lock()
+	answers := d.answers
+	d.answers = d.spare[:0]
+	d.mu.Unlock()
+	for i, a := range answers {
+		d.scratch = appendResult(d.scratch[:0], a.result)
+		a.viewer.send(ws.OpText, d.scratch)
+		answers[i] = answer{}
+	}
+	d.mu.Lock()
+	d.spare = answers
+	d.mu.Unlock()
+}
+
+// dismiss tells every viewer that the server goes away (RFC 6455 section 7.4.1, code 1001).
+func (d *deck) dismiss() {
+	goodbye := websocket.AppendClose(nil, ws.StatusGoingAway, "roverd is stopping")
+	for _, v := range d.viewers {
+		v.conn.Write(goodbye)
+		v.conn.Finish()
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"time"
+
+	"roverd/netpoll"
+	"roverd/server/websocket"
+)
+
+// headTime is how long a client may take to send the whole head of its request.
+const headTime = 10 * time.Second
+
+// guest is a connection whose HTTP request has not arrived whole yet. Then it becomes a viewer, or net/http's.
+type guest struct {
+	deck *deck
+	head []byte // what has arrived, if the head did not come in one piece
+}
+
+func (g *guest) Data(c *netpoll.Conn, p []byte) {
+	if g.head != nil {
+		g.head = append(g.head, p...)
+		p = g.head
+	}
+	n, err := websocket.HeadLength(p)
+	switch {
+	case err != nil:
+		g.turnAway(c, http.StatusRequestHeaderFieldsTooLarge, err.Error())
+	case n == 0 && g.head == nil:
+		g.head = bytes.Clone(p)
+	case n == 0:
+	case websocket.IsUpgrade(p[:n]):
+		g.upgrade(c, p[:n], p[n:])
+	default:
+		g.handOver(c, p)
+	}
+}
+
+// upgrade makes the guest a viewer. What stands behind the head are its first frames.
+func (g *guest) upgrade(c *netpoll.Conn, head, rest []byte) {
+	response, err := websocket.Upgrade(head, checkUpgrade)
+	c.Write(response)
+	if err != nil {
+		g.deck.srv.complain("refused an upgrade: "+err.Error(), c)
+		c.Finish()
+		return
+	}
+	c.SetDeadline(0)
+	v := g.deck.srv.join(g.deck, c)
+	if len(rest) > 0 {
+		v.Data(c, rest)
+	}
+}
+
+// handOver gives an ordinary HTTP request, as far as it has been read, to net/http.
+func (g *guest) handOver(c *netpoll.Conn, read []byte) {
+	h := g.deck.srv.handover
+	if !h.reserve() {
+		g.turnAway(c, http.StatusServiceUnavailable, fmt.Sprintf("more than %d HTTP requests at a time; try again", maxHTTP))
+		return
+	}
+	fd, err := c.Detach()
+	if err != nil {
+		h.release()
+		return
+	}
+	h.give(fd, bytes.Clone(read))
+}
+
+// turnAway answers with an error and ends the connection.
+func (g *guest) turnAway(c *netpoll.Conn, status int, reason string) {
+	g.deck.srv.complain(fmt.Sprintf("turned away with %d: %s", status, reason), c)
+	c.Write(fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
+		status, http.StatusText(status), len(reason)+1, reason))
+	c.Finish()
+}
+
+func (g *guest) Expired(c *netpoll.Conn) {
+	g.turnAway(c, http.StatusRequestTimeout, fmt.Sprintf("the head of the request did not arrive within %s", headTime))
+}
+
+func (g *guest) Drained(*netpoll.Conn) {}
+
+func (g *guest) Closed(c *netpoll.Conn, err error) { g.deck.srv.lost(err, c) }

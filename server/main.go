@@ -1,0 +1,110 @@
+// Command roverd lets any browser drive a robot car while a crowd watches.
+//
+// A command's way through the files: netpoll reads bytes; viewer.go decodes frames; message.go makes a command of the
+// text; helm.go decides who drives; package hardware moves the lines; publisher.go and deck.go tell everyone.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+const helpText = `roverd drives a robot car from any browser.
+
+  roverd [serve] [flags]   serve the page and the car; the flags are below
+  roverd version           print version, commit and Go version
+  roverd help              print this
+
+Every flag can also be set in the environment: -log-level as ROVERD_LOG_LEVEL.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// run is the program. It returns the exit code: 0 done, 1 failed, 2 used wrongly.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	command := "serve"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		command, args = args[0], args[1:]
+	}
+	var err error
+	switch command {
+	case "serve":
+		err = runServe(ctx, args, getenv, stdout, stderr)
+	case "version":
+		fmt.Fprintf(stdout, "roverd %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	case "help":
+		help(stdout)
+	default:
+		err = usage("unknown command %q; `roverd help` lists the commands", command)
+	}
+	var wrong usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, flag.ErrHelp):
+		help(stdout)
+		return 0
+	case errors.As(err, &wrong):
+		fmt.Fprintln(stderr, "roverd:", err)
+		return 2
+	}
+	fmt.Fprintln(stderr, "roverd:", err)
+	return 1
+}
+
+func help(w io.Writer) {
+	fmt.Fprint(w, helpText)
+	flags := new(config).flags()
+	flags.SetOutput(w)
+	flags.PrintDefaults()
+}
+
+func runServe(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	cfg, err := loadConfig(args, getenv)
+	if err != nil {
+		return err
+	}
+	logger := newLogger(cfg.LogLevel, stderr)
+	defer logger.Sync()
+	s, listeners, err := newServer(cfg, logger)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, listeners, stdout)
+}
+
+func newLogger(level zapcore.Level, w io.Writer) *zap.Logger {
+	enc := zap.NewProductionEncoderConfig()
+	enc.EncodeTime = zapcore.ISO8601TimeEncoder
+	enc.EncodeLevel = zapcore.CapitalLevelEncoder
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(w)), level))
+}
+
+// revision is set by the Makefile to what `git describe` says.
+var revision string
+
+func version() string {
+	if revision != "" {
+		return revision
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "(unknown)"
+}

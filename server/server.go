@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"roverd/hardware"
+	"roverd/netpoll"
+
+	"github.com/gobwas/ws"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// server joins the event loops to the car.
+type server struct {
+	// Fixed once it runs.
+	cfg       *config
+	where     string // what car it is: "simulated", or the label of its GPIO chip
+	car       *hardware.Car
+	publisher *publisher
+	decks     []*deck
+	handover  *handover
+	log       *zap.Logger
+	trouble   *zap.Logger // what clients do wrong: one line a minute for each class
+	httpLog   *log.Logger
+
+	lastID atomic.Uint64 // of the viewers
+
+	// The helm's decision and the command's way into the car's mailbox are one step under mu, so that the car gets
+	// the commands in the order in which the helm let them through: none of a former driver comes after the new one's.
+	mu   sync.Mutex
+	helm helm
+}
+
+// newServer opens the port and the lines. Nothing moves and nobody is served before run.
+func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, error) {
+	s := &server{cfg: cfg, publisher: newPublisher(), log: logger}
+	s.trouble = logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, time.Minute, 1, 0)
+	}))
+	var err error
+	if s.httpLog, err = zap.NewStdLogAt(logger, zap.DebugLevel); err != nil {
+		return nil, nil, err
+	}
+	// The port comes first: if another roverd has it, that one has the lines too.
+	listeners, err := netpoll.Listen(cfg.Addr, cfg.Loops)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%s is in use: another roverd, or another program, listens there; stop it, or choose another port with -addr", cfg.Addr)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	s.handover = newHandover(net.TCPAddrFromAddrPort(listeners[0].Addr()))
+
+	lines, where := hardware.Lines(hardware.Simulated{}), "simulated"
+	if !cfg.simulated() {
+		if lines, where, err = hardware.OpenLines(cfg.car().Wiring); err != nil {
+			for _, ln := range listeners {
+				ln.Close()
+			}
+			return nil, nil, fmt.Errorf("%s: motors.%w", cfg.file, err)
+		}
+	}
+	s.where = where
+	s.car = hardware.New(cfg.car(), lines, s.carChanged)
+	s.carChanged(hardware.State{})
+	return s, listeners, nil
+}
+
+// run serves until ctx ends or a part fails; then it stops all parts, the car first, and waits for every one.
+func (s *server) run(ctx context.Context, listeners []*netpoll.Listener, stdout io.Writer) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	publishing, endPublishing := context.WithCancel(context.Background())
+	web := s.newHTTPServer()
+	var car, publisher, http sync.WaitGroup
+
+	if err := s.openDecks(len(listeners), fail); err != nil {
+		fail(err)
+	}
+	car.Go(func() { fail(s.car.Run(ctx)) })
+	publisher.Go(func() { s.publisher.run(publishing) })
+	http.Go(func() { fail(serveHTTP(web, s.handover)) })
+	for i, ln := range listeners {
+		if i >= len(s.decks) {
+			ln.Close()
+		} else if err := s.decks[i].loop.Accept(ln, s.decks[i].open); err != nil {
+			fail(err)
+		}
+	}
+	if ctx.Err() == nil {
+		s.announce(listeners[0].Addr(), stdout)
+	}
+
+	<-ctx.Done()
+	car.Wait()
+	s.log.Info("the car stands; closing the connections")
+	endPublishing()
+	publisher.Wait()
+	for _, d := range s.decks {
+		d.loop.Post(d.dismiss)
+		d.loop.Close()
+	}
+	web.Close()
+	http.Wait()
+	err := context.Cause(ctx)
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	s.log.Info("stopped", zap.Error(err))
+	return err
+}
+
+func (s *server) openDecks(n int, fail func(error)) error {
+	for range n {
+		loop, err := netpoll.NewLoop(netpoll.Config{OnError: func(err error, fatal bool) {
+			if fatal {
+				fail(err)
+			} else {
+				s.trouble.Error(err.Error())
+			}
+		}})
+		if err != nil {
+			return err
+		}
+		s.decks = append(s.decks, newDeck(s, loop))
+	}
+	s.publisher.decks = s.decks
+	return nil
+}
+
+// announce says where the page is and what car it drives.
+func (s *server) announce(addr netip.AddrPort, stdout io.Writer) {
+	host := addr.Addr().String()
+	if addr.Addr().IsUnspecified() {
+		host = "localhost"
+	}
+	url := fmt.Sprintf("http://%s/", net.JoinHostPort(host, fmt.Sprint(addr.Port())))
+	s.log.Info("started", zap.String("url", url), zap.String("car", s.where), zap.Bool("open", s.cfg.Open),
+		zap.Int("loops", s.cfg.Loops), zap.String("version", version()))
+	fmt.Fprintf(stdout, "open %s in a browser\n", url)
+	switch {
+	case !s.cfg.simulated():
+		fmt.Fprintf(stdout, "the car is real: its lines are on GPIO chip %s\n", s.where)
+	case s.cfg.wired():
+		fmt.Fprintln(stdout, "the car is simulated, as -sim asks: no GPIO line is touched")
+	default:
+		fmt.Fprintln(stdout, "the car is simulated: no GPIO line is touched; -config FILE with a [motors] section drives a real one")
+	}
+	if !s.cfg.Open {
+		fmt.Fprintln(stdout, "only clients on this computer may drive, others watch; -open lets anyone drive")
+	}
+}
+
+// join makes a connection a viewer, on the goroutine of its loop.
+func (s *server) join(d *deck, c *netpoll.Conn) *viewer {
+	v := &viewer{deck: d, conn: c, id: s.lastID.Add(1)}
+	v.control = s.cfg.Open || c.Peer().Addr().IsLoopback()
+	role := "view"
+	if v.control {
+		role = "control"
+	}
+	c.SetHandler(v)
+	d.add(v)
+	s.publisher.crowd(1)
+	v.send(ws.OpText, encode(welcomeMessage{"welcome", protocol, viewerName(v.id), role, s.car.TTL().Milliseconds(),
+		s.where, s.cfg.Camera.URL}))
+	v.send(ws.OpText, s.publisher.snapshot())
+	return v
+}
+
+// command passes a viewer's command to the car if it may give it. Stopping needs no helm, only the right to control.
+func (s *server) command(v *viewer, cmd hardware.Command) error {
+	if !v.control {
+		return &wireError{"not_allowed", "you may watch, not drive: only clients on the car's own computer may drive, unless roverd is started with -open"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cmd.Kind != hardware.Stop {
+		before := s.helm.driver
+		if !s.helm.take(v.id, cmd.At) {
+			return &wireError{"not_driver", fmt.Sprintf("%s drives; wait until it leaves or has been silent for %s", viewerName(before), helmIdle)}
+		}
+		if before != v.id {
+			s.driverChanged(v.id, "took the free helm")
+		}
+	}
+	s.car.Do(cmd)
+	return nil
+}
+
+// leave ends a viewer. If it was the driver, the car stops at once.
+func (s *server) leave(v *viewer) {
+	s.publisher.crowd(-1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.helm.release(v.id) {
+		s.car.Do(hardware.Command{Kind: hardware.Stop, Cause: hardware.CauseDisconnect, At: time.Now()})
+		s.driverChanged(0, "the driver disconnected")
+	}
+}
+
+// release frees the helm if v holds it.
+func (s *server) release(v *viewer, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.helm.release(v.id) {
+		s.driverChanged(0, why)
+	}
+}
+
+// driverChanged tells everyone who drives now. The caller holds mu.
+func (s *server) driverChanged(id uint64, why string) {
+	name := viewerName(id)
+	s.log.Info("driver", zap.String("now", name), zap.String("why", why))
+	s.publisher.change(func(m *stateMessage) { m.Driver = name })
+}
+
+// carChanged is told every new state of the car, on the car's goroutine.
+func (s *server) carChanged(state hardware.State) {
+	s.publisher.change(func(m *stateMessage) { m.setCar(state, s.car.Lines(), s.car.Servos()) })
+}
+
+// lost notes the end of a connection, unless it is an ordinary one.
+func (s *server) lost(err error, c *netpoll.Conn) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, netpoll.ErrLoopClosed) {
+		s.complain(err.Error(), c)
+	}
+}
+
+// complain logs what a client did wrong: the first of each class in a minute.
+func (s *server) complain(class string, c *netpoll.Conn) {
+	peer := c.Peer()
+	if !peer.IsValid() { // it has already hung up
+		s.trouble.Warn(class)
+		return
+	}
+	s.trouble.Warn(class, zap.Stringer("peer", peer))
+}

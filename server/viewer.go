@@ -1,0 +1,131 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"roverd/hardware"
+	"roverd/netpoll"
+	"roverd/server/websocket"
+
+	"github.com/gobwas/ws"
+)
+
+// maxBacklog is how much output a viewer may leave untaken, in bytes, before it is let go: replies are owed, so they
+// queue up, unlike states, of which a slow viewer simply misses some.
+const maxBacklog = 64 << 10
+
+// tryAgainLater is close code 1013 of IANA's registry of WebSocket close codes.
+const tryAgainLater ws.StatusCode = 1013
+
+// viewer is one WebSocket client, driver or not. All of it belongs to the goroutine of its loop, except that Done is
+// called from anywhere.
+type viewer struct {
+	deck    *deck
+	conn    *netpoll.Conn
+	decoder websocket.Decoder
+	id      uint64
+	index   int    // in deck.viewers
+	shown   uint32 // version of the last state sent
+	control bool   // it may drive
+}
+
+// Data reads the client's messages.
+func (v *viewer) Data(c *netpoll.Conn, p []byte) {
+	at := time.Now()
+	for {
+		m, rest, err := v.decoder.Next(p, websocket.Server, maxMessage)
+		var fault *websocket.Error
+		if errors.As(err, &fault) {
+			v.deck.srv.complain("websocket: "+fault.Reason, c)
+			v.close(fault.Code, fault.Reason)
+			return
+		}
+		switch m.Op {
+		case ws.OpText:
+			v.command(m.Payload, at)
+		case ws.OpBinary:
+			v.refuse(&wireError{"binary", fmt.Sprintf("a binary frame of %d bytes: send commands as text frames", len(m.Payload))})
+		case ws.OpPing:
+			v.send(ws.OpPong, m.Payload)
+		case ws.OpClose:
+			v.close(m.Code, "")
+			return
+		default:
+			if m.Op == 0 {
+				return
+			}
+		}
+		p = rest
+	}
+}
+
+func (v *viewer) command(p []byte, at time.Time) {
+	cmd, err := parseCommand(p)
+	if err == nil {
+		cmd.At, cmd.From = at, v
+		err = v.deck.srv.command(v, cmd)
+	}
+	if err != nil {
+		v.refuse(err)
+		return
+	}
+	if cmd.Kind != hardware.Stop {
+		v.conn.SetDeadline(helmIdle)
+	}
+}
+
+// Done sends the car's answer.
+func (v *viewer) Done(_ hardware.Command, r hardware.Result) { v.deck.answer(v, r) }
+
+func (v *viewer) refuse(err error) {
+	v.deck.scratch = appendError(v.deck.scratch[:0], err)
+	v.send(ws.OpText, v.deck.scratch)
+}
+
+// send queues a frame that the client is owed.
+func (v *viewer) send(op ws.OpCode, payload []byte) {
+	var small [256]byte
+	v.conn.Write(websocket.AppendFrame(small[:0], op, payload))
+	if v.conn.Backlog() > maxBacklog {
+		v.close(tryAgainLater, "the replies are not being read")
+	}
+}
+
+// show sends a state, unless the client is still busy with what it got before: then it gets the newest when it is done.
+func (v *viewer) show(f *frame) {
+	if f != nil && v.shown != f.version && v.conn.Backlog() == 0 {
+		v.shown = f.version
+		v.conn.Write(f.bytes)
+	}
+}
+
+// Drained shows the client what it has missed.
+func (v *viewer) Drained(*netpoll.Conn) { v.show(v.deck.topic.Load()) }
+
+// Expired frees the helm of a driver that has been silent. (Its car stands since the last command's time to live.)
+func (v *viewer) Expired(*netpoll.Conn) { v.deck.srv.release(v, "idle") }
+
+// close sends a close frame and ends the connection behind it.
+func (v *viewer) close(code ws.StatusCode, reason string) {
+	v.conn.Write(websocket.AppendClose(nil, code, reason))
+	v.conn.Finish()
+	v.leave()
+}
+
+// Closed is the end, whether or not close came before it.
+func (v *viewer) Closed(c *netpoll.Conn, err error) {
+	v.deck.srv.lost(err, c)
+	v.leave()
+}
+
+// leave takes the viewer out of the crowd, and stops the car if it drove.
+func (v *viewer) leave() {
+	if v.index < 0 {
+		return
+	}
+	v.deck.remove(v)
+	v.index = -1
+	v.deck.srv.leave(v)
+}

@@ -1,0 +1,50 @@
+package websocket
+
+import (
+	"encoding/binary"
+
+	"github.com/gobwas/ws"
+)
+
+// AppendFrame appends an unmasked frame, as a server sends it (RFC 6455 section 5.2), to dst.
+func AppendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
+	return append(appendHeader(dst, op, len(payload), 0), payload...)
+}
+
+// AppendMasked appends a frame masked as a client must (RFC 6455 section 5.3) to dst.
+func AppendMasked(dst []byte, op ws.OpCode, payload []byte, mask [4]byte) []byte {
+	dst = appendHeader(dst, op, len(payload), maskBit)
+	dst = append(dst, mask[:]...)
+	from := len(dst)
+	dst = append(dst, payload...)
+	ws.Cipher(dst[from:], mask, 0)
+	return dst
+}
+
+// AppendClose appends a server's close frame (RFC 6455 section 5.5.1) to dst. The empty code stands for no code.
+func AppendClose(dst []byte, code ws.StatusCode, reason string) []byte {
+	if code.Empty() {
+		return AppendFrame(dst, ws.OpClose, nil)
+	}
+	var body [ws.MaxControlFramePayloadSize]byte
+	binary.BigEndian.PutUint16(body[:], uint16(code))
+	n := copy(body[2:], reason)
+	return AppendFrame(dst, ws.OpClose, body[:2+n])
+}
+
+const (
+	finBit  = 0x80
+	maskBit = 0x80
+)
+
+func appendHeader(dst []byte, op ws.OpCode, length int, mask byte) []byte {
+	dst = append(dst, finBit|byte(op))
+	switch {
+	case length < 126:
+		return append(dst, mask|byte(length))
+	case length < 1<<16:
+		return binary.BigEndian.AppendUint16(append(dst, mask|126), uint16(length))
+	default:
+		return binary.BigEndian.AppendUint64(append(dst, mask|127), uint64(length))
+	}
+}
