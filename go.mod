@@ -13,5 +13,8 @@ require (
 
 require (
 	github.com/gobwas/httphead v0.1.0 // indirect
+	github.com/pkg/errors v0.9.1 // indirect
+	github.com/warthog618/go-gpiosim v0.1.1 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
 	go.uber.org/multierr v1.10.0 // indirect
 )

@@ -58,6 +58,7 @@ type Loop struct {
 	timer int // timerfd
 	cfg   Config
 	done  chan struct{} // closed when the loop has ended
+	close sync.Once
 
 	// Owned by the loop's goroutine.
 	conns     []*Conn // by slot
@@ -294,16 +295,15 @@ func (l *Loop) warn(err error) {
 // Close ends the loop: what was posted before runs, listeners and connections are closed, every connection's Closed
 // is called with [ErrLoopClosed], and then Close returns. It must not be called on the loop's own goroutine.
 func (l *Loop) Close() {
-	l.mu.Lock()
-	first := !l.stop
-	if l.stop = true; first && !l.stopped {
-		l.kick()
-	}
-	l.mu.Unlock()
-	<-l.done
-	if first {
+	l.close.Do(func() {
+		l.mu.Lock()
+		if l.stop = true; !l.stopped {
+			l.kick()
+		}
+		l.mu.Unlock()
+		<-l.done
 		l.release()
-	}
+	})
 }
 
 func (l *Loop) release() {

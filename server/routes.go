@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,7 +49,9 @@ func (s *server) routes() http.Handler {
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(map[string]string{"status": "ok", "car": s.where, "version": version()})
+		json.NewEncoder(w).Encode(map[string]any{
+			"status": "ok", "car": s.where, "version": version(), "goroutines": runtime.NumGoroutine(),
+		})
 	})
 	mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "Upgrade, close")

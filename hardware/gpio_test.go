@@ -1,0 +1,217 @@
+package hardware
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warthog618/go-gpiocdev"
+	"github.com/warthog618/go-gpiosim"
+)
+
+// These tests drive real GPIO character devices of the kernel's gpio-sim, and read every level from the simulator's
+// side, in sysfs, not through our own code. `make guest` runs them in a virtual machine that has them.
+
+// simulate makes simulated chips, or skips the test where there can be none.
+func simulate(t *testing.T, banks ...*gpiosim.Bank) []gpiosim.Chip {
+	t.Helper()
+	if os.Getenv("ROVERD_GUEST") == "" {
+		t.Skip("NOT TESTED here: it needs gpio-sim; `make guest` runs it in a virtual machine")
+	}
+	options := []gpiosim.NewSimOption{gpiosim.WithName("roverd")}
+	for _, b := range banks {
+		options = append(options, gpiosim.WithBank(b))
+	}
+	sim, err := gpiosim.NewSim(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sim.Close)
+	return sim.Chips
+}
+
+// pi is a chip like a Raspberry Pi's: GPIO17 is line 17, and so on.
+func pi(label string, named bool) *gpiosim.Bank {
+	var options []gpiosim.NewBankOption
+	for i := range 28 {
+		if named {
+			options = append(options, gpiosim.WithNamedLine(i, fmt.Sprintf("GPIO%d", i)))
+		}
+	}
+	return gpiosim.NewBank(label, 28, options...)
+}
+
+func wiring(lines ...string) Wiring {
+	return Wiring{
+		Left:  Motor{Forward: lines[0], Backward: lines[1], Enable: lines[2]},
+		Right: Motor{Forward: lines[3], Backward: lines[4], Enable: lines[5]},
+	}
+}
+
+var l298n = wiring("GPIO23", "GPIO24", "GPIO25", "GPIO22", "GPIO27", "GPIO17")
+
+// outside reads the lines of l298n from the simulator.
+func outside(t *testing.T, c *gpiosim.Chip) []int {
+	t.Helper()
+	var levels []int
+	for _, offset := range []int{23, 24, 25, 22, 27, 17} {
+		level, err := c.Level(offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		levels = append(levels, level)
+	}
+	return levels
+}
+
+func TestGPIOLinesAreFound(t *testing.T) {
+	chips := simulate(t,
+		gpiosim.NewBank("expander", 8, gpiosim.WithNamedLine(1, "fan"), gpiosim.WithNamedLine(2, "lamp"), gpiosim.WithNamedLine(3, "GPIO9")),
+		pi("pinctrl-bcm2835", false), pi("named", true))
+	for _, tt := range []struct {
+		name  string
+		lines Wiring
+		chip  int // the one that moves
+		err   string
+	}{
+		{"by name", wiring("GPIO23", "GPIO24", "GPIO25", "GPIO22", "GPIO27", "GPIO17"), 2, ""},
+		{"by label and offset", wiring("pinctrl-bcm2835:23", "pinctrl-bcm2835:24", "pinctrl-bcm2835:25", "pinctrl-bcm2835:22",
+			"pinctrl-bcm2835:27", "pinctrl-bcm2835:17"), 1, ""},
+		{"no such name", wiring("GPIO23", "wheel", "", "GPIO22", "GPIO27", ""), 0, `left.backward: no chip has a line named "wheel"`},
+		{"no such number", wiring("GPIO99", "GPIO24", "", "GPIO22", "GPIO27", ""), 0, `left.forward: line "GPIO99": chip pinctrl-bcm2835 has lines 0 to 27`},
+		{"no such chip", wiring("GPIO23", "pca:4", "", "GPIO22", "GPIO27", ""), 0, `line "pca:4": no chip has the label "pca"`},
+		{"not a number", wiring("GPIO23", "named:x", "", "GPIO22", "GPIO27", ""), 0, `"x" is not a line number`},
+		{"two chips", wiring("GPIO23", "fan", "", "GPIO22", "GPIO27", ""), 0, "all motor lines must be on one chip"},
+		{"one line twice", wiring("GPIO23", "GPIO24", "", "GPIO22", "GPIO23", ""), 0, `right.backward: line "GPIO23" is already left.forward`},
+		{"a name on two chips", wiring("GPIO9", "GPIO24", "", "GPIO22", "GPIO27", ""), 0, `line "GPIO9" is on chip expander and on named`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			lines, where, err := OpenLines(tt.lines)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("the error is %v, want one that says %s", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lines.Close()
+			if err := lines.Set([]int{1, 0, 1, 0, 1, 1}); err != nil {
+				t.Fatal(err)
+			}
+			if got := outside(t, &chips[tt.chip]); !slices.Equal(got, []int{1, 0, 1, 0, 1, 1}) {
+				t.Errorf("on chip %s the levels are %v", where, got)
+			}
+		})
+	}
+}
+
+func TestGPIOUnnamedLines(t *testing.T) {
+	chips := simulate(t, pi("other", false), pi("pinctrl-bcm2835", false))
+	lines, where, err := OpenLines(l298n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lines.Close()
+	if err := lines.Set([]int{0, 1, 1, 1, 0, 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got := outside(t, &chips[1]); where != "pinctrl-bcm2835" || !slices.Equal(got, []int{0, 1, 1, 1, 0, 1}) {
+		t.Errorf("on chip %s the levels are %v", where, got)
+	}
+}
+
+func TestGPIOBusyLine(t *testing.T) {
+	chips := simulate(t, pi("pinctrl-bcm2711", true))
+	held, err := gpiocdev.RequestLine(chips[0].ChipName(), 22, gpiocdev.WithConsumer("somebody"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	_, _, err = OpenLines(l298n)
+	if want := `right.forward: line "GPIO22" of pinctrl-bcm2711 is in use by "somebody"`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("the error is %v, want one that says %s", err, want)
+	}
+}
+
+// The car on real lines: what each command does to the levels, seen from outside, and that no bridge is ever driven
+// both ways while a second pair of eyes looks on.
+func TestGPIOCar(t *testing.T) {
+	chips := simulate(t, pi("pinctrl-bcm2711", true))
+	chip := &chips[0]
+	lines, _, err := OpenLines(l298n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := make(chan State, 1000)
+	car := New(Config{Wiring: l298n, TTL: 2 * time.Second}, lines, func(s State) { states <- s })
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- car.Run(ctx) }()
+
+	watching, unwatch := context.WithCancel(t.Context())
+	watched := make(chan int)
+	go func() {
+		looks := 0
+		for ; watching.Err() == nil; looks++ {
+			for _, pair := range [][2]int{{23, 24}, {22, 27}} {
+				first, err1 := chip.Level(pair[0])
+				second, err2 := chip.Level(pair[1])
+				again, err3 := chip.Level(pair[0])
+				// Read one after the other; if the first has not moved, both were high at once.
+				if err1 == nil && err2 == nil && err3 == nil && first == 1 && second == 1 && again == 1 {
+					t.Errorf("lines %v are both high", pair)
+				}
+			}
+		}
+		watched <- looks
+	}()
+
+	for _, tt := range []struct {
+		name        string
+		left, right float64
+		want        []int
+	}{
+		{"ahead", 1, 1, []int{1, 0, 1, 1, 0, 1}},
+		{"back", -1, -1, []int{0, 1, 1, 0, 1, 1}},
+		{"left", -1, 1, []int{0, 1, 1, 1, 0, 1}},
+		{"right", 1, -1, []int{1, 0, 1, 0, 1, 1}},
+		{"ahead again", 1, 1, []int{1, 0, 1, 1, 0, 1}},
+		{"stop", 0, 0, []int{0, 0, 0, 0, 0, 0}},
+	} {
+		cmd := Command{Kind: Drive, Left: tt.left, Right: tt.right, At: time.Now()}
+		if tt.left == 0 {
+			cmd.Kind = Stop
+		}
+		car.Do(cmd)
+		var s State
+		for s.Left != tt.left || s.Right != tt.right || s.Seq == 0 {
+			s = <-states
+		}
+		if got := outside(t, chip); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: the levels are %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	car.Do(Command{Kind: Drive, Left: 1, Right: 1, TTL: 300 * time.Millisecond, At: time.Now()})
+	for s := range states {
+		if s.Cause == CauseTTL {
+			break
+		}
+	}
+	if got := outside(t, chip); slices.Contains(got, 1) {
+		t.Errorf("after the time to live the levels are %v", got)
+	}
+	unwatch()
+	if looks := <-watched; looks < 100 {
+		t.Errorf("only %d looks from outside", looks)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
