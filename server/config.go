@@ -60,6 +60,8 @@ func (d *duration) UnmarshalText(p []byte) error {
 // usageError is a mistake of whoever started the program: exit code 2.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // loadConfig reads the command line, the environment and the file.

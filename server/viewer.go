@@ -36,10 +36,8 @@ func (v *viewer) Data(c *netpoll.Conn, p []byte) {
 	at := time.Now()
 	for {
 		m, rest, err := v.decoder.Next(p, websocket.Server, maxMessage)
-		var fault *websocket.Error
-		if errors.As(err, &fault) {
-			v.deck.srv.complain("websocket: "+fault.Reason, c)
-			v.close(fault.Code, fault.Reason)
+		if err != nil {
+			v.fail(err)
 			return
 		}
 		switch m.Op {
@@ -59,6 +57,14 @@ func (v *viewer) Data(c *netpoll.Conn, p []byte) {
 		}
 		p = rest
 	}
+}
+
+// fail ends the connection of a client that broke the protocol.
+func (v *viewer) fail(err error) {
+	fault := &websocket.Error{Code: ws.StatusInternalServerError, Reason: err.Error()}
+	errors.As(err, &fault)
+	v.deck.srv.complain("websocket: "+fault.Reason, v.conn)
+	v.close(fault.Code, fault.Reason)
 }
 
 func (v *viewer) command(p []byte, at time.Time) {

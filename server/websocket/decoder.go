@@ -154,11 +154,11 @@ func (d *Decoder) header(p []byte, side Side, limit int) (h ws.Header, size int,
 			return h, 0, protocolError("the payload length is not in its shortest form")
 		}
 	}
-	length := h.Length
+	room := int64(limit)
 	if d.part != nil && h.OpCode == ws.OpContinuation {
-		length += int64(len(d.part.message))
+		room -= int64(len(d.part.message)) // a sum with h.Length could overflow
 	}
-	if h.Length < 0 || length > int64(limit) && !h.OpCode.IsControl() {
+	if h.Length < 0 || h.Length > room && !h.OpCode.IsControl() {
 		return h, 0, &Error{ws.StatusMessageTooBig, fmt.Sprintf("the message is longer than %d bytes", limit)}
 	}
 	if h.Masked {
@@ -209,10 +209,23 @@ func closing(payload []byte) (Message, error) {
 	}
 	m.Code = ws.StatusCode(binary.BigEndian.Uint16(payload))
 	m.Payload = payload[2:]
-	if err := ws.CheckCloseFrameData(m.Code, string(m.Payload)); err != nil {
-		return m, protocolError(err.Error())
+	switch {
+	case !mayClose(m.Code):
+		return m, protocolError(fmt.Sprintf("the close code %d must not be sent", m.Code))
+	case !utf8.Valid(m.Payload):
+		return m, protocolError("the close reason is not valid UTF-8")
 	}
 	return m, nil
+}
+
+// mayClose tells whether a close frame may have the code: those of RFC 6455 section 7.4.1 and 1012 to 1014, which IANA
+// has registered since and ws.CheckCloseFrameData refuses, and those of libraries and applications (section 7.4.2).
+func mayClose(code ws.StatusCode) bool {
+	switch code {
+	case ws.StatusNoMeaningYet, ws.StatusNoStatusRcvd, ws.StatusAbnormalClosure:
+		return false
+	}
+	return 1000 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }
 
 func protocolError(reason string) *Error { return &Error{ws.StatusProtocolError, reason} }

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"encoding/binary"
+	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 )
@@ -21,7 +22,8 @@ func AppendMasked(dst []byte, op ws.OpCode, payload []byte, mask [4]byte) []byte
 	return dst
 }
 
-// AppendClose appends a server's close frame (RFC 6455 section 5.5.1) to dst. The empty code stands for no code.
+// AppendClose appends a server's close frame (RFC 6455 section 5.5.1) to dst, with as much of the reason as fits. The
+// empty code stands for no code.
 func AppendClose(dst []byte, code ws.StatusCode, reason string) []byte {
 	if code.Empty() {
 		return AppendFrame(dst, ws.OpClose, nil)
@@ -29,6 +31,9 @@ func AppendClose(dst []byte, code ws.StatusCode, reason string) []byte {
 	var body [ws.MaxControlFramePayloadSize]byte
 	binary.BigEndian.PutUint16(body[:], uint16(code))
 	n := copy(body[2:], reason)
+	for n > 0 && n < len(reason) && !utf8.RuneStart(reason[n]) {
+		n-- // what is cut off is whole characters
+	}
 	return AppendFrame(dst, ws.OpClose, body[:2+n])
 }
 

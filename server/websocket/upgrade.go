@@ -64,10 +64,17 @@ func (r *Refusal) Error() string { return r.Reason }
 // a *Refusal. The response is to be sent in either case; after an error the connection is to be closed behind it.
 func Upgrade(head []byte, check func(Request) error) (response []byte, err error) {
 	var req Request
+	agreed := false
 	u := ws.Upgrader{
 		ReadBufferSize: MaxHead,
-		OnRequest:      func(uri []byte) error { req.Target = string(uri); return nil },
-		OnHost:         func(host []byte) error { req.Host = string(host); return nil },
+		Header: ws.HandshakeHeaderFunc(func(w io.Writer) (int64, error) {
+			if agreed {
+				return 0, nil
+			}
+			return ws.HandshakeHeaderString("Connection: close\r\n").WriteTo(w)
+		}),
+		OnRequest: func(uri []byte) error { req.Target = string(uri); return nil },
+		OnHost:    func(host []byte) error { req.Host = string(host); return nil },
 		OnHeader: func(key, value []byte) error {
 			if string(key) == "Origin" {
 				req.Origin = string(value)
@@ -78,9 +85,9 @@ func Upgrade(head []byte, check func(Request) error) (response []byte, err error
 			var refusal *Refusal
 			err := check(req)
 			if errors.As(err, &refusal) {
-				return nil, ws.RejectConnectionError(ws.RejectionStatus(refusal.Status), ws.RejectionReason(refusal.Reason),
-					ws.RejectionHeader(ws.HandshakeHeaderString("Connection: close\r\n")))
+				return nil, ws.RejectConnectionError(ws.RejectionStatus(refusal.Status), ws.RejectionReason(refusal.Reason))
 			}
+			agreed = err == nil
 			return nil, err
 		},
 	}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+)
+
+// client is an ordinary blocking WebSocket client, on gobwas/ws and not on our own decoder.
+type client struct {
+	t    *testing.T
+	conn net.Conn
+	in   io.Reader
+}
+
+// message is any message of the server.
+type message struct {
+	Op      string
+	ID      string
+	Role    string
+	Car     string
+	Code    string
+	Message string
+	Applied bool
+	Seq     uint64
+	US      int64
+	Driver  string
+	Motion  struct{ Left, Right float64 }
+	Camera  *struct{ Pan, Tilt float64 }
+	Cause   string
+	Viewers int
+	Lines   map[string]int
+}
+
+// dial connects and returns the client with its welcome.
+func dial(t *testing.T, addr string) (*client, message) {
+	t.Helper()
+	c := dialRaw(t, addr, "/")
+	return c, c.expect("welcome", func(m message) bool { return m.Op == "welcome" })
+}
+
+func dialRaw(t *testing.T, addr, path string) *client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	conn, early, _, err := ws.Dial(ctx, "ws://"+addr+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	c := &client{t: t, conn: conn, in: conn}
+	if early != nil { // came behind the response
+		c.in = early
+	}
+	return c
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	if err := wsutil.WriteClientText(c.conn, []byte(text)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) sendFrame(f ws.Frame) {
+	c.t.Helper()
+	if err := ws.WriteFrame(c.conn, ws.MaskFrame(f)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// frame returns the next frame.
+func (c *client) frame() (ws.Frame, error) {
+	c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	return ws.ReadFrame(c.in)
+}
+
+// expect reads until a message matches.
+func (c *client) expect(what string, match func(message) bool) message {
+	c.t.Helper()
+	var seen strings.Builder
+	for {
+		f, err := c.frame()
+		if err != nil {
+			c.t.Fatalf("waiting for %s: %v; before it came:\n%s", what, err, seen.String())
+		}
+		if f.Header.OpCode != ws.OpText {
+			continue
+		}
+		var m message
+		if err := json.Unmarshal(f.Payload, &m); err != nil {
+			c.t.Fatalf("%v in %q", err, f.Payload)
+		}
+		if match(m) {
+			return m
+		}
+		seen.Write(append(f.Payload, '\n'))
+	}
+}
+
+func (c *client) expectState(what string, match func(message) bool) message {
+	c.t.Helper()
+	return c.expect("the state: "+what, func(m message) bool { return m.Op == "state" && match(m) })
+}
+
+func (c *client) expectError(code string) message {
+	c.t.Helper()
+	return c.expect("the error "+code, func(m message) bool { return m.Op == "error" && m.Code == code })
+}
+
+// expectClose reads until the server closes, and wants its close frame to have that code.
+func (c *client) expectClose(code ws.StatusCode) {
+	c.t.Helper()
+	for {
+		f, err := c.frame()
+		if err != nil {
+			c.t.Fatalf("no close frame: %v", err)
+		}
+		if f.Header.OpCode == ws.OpClose {
+			if got, reason := ws.ParseCloseFrameData(f.Payload); got != code {
+				c.t.Errorf("closed with %d %q, want %d", got, reason, code)
+			}
+			if rest, err := io.ReadAll(c.in); err != nil || len(rest) > 0 {
+				c.t.Errorf("after the close frame came %q, %v", rest, err)
+			}
+			return
+		}
+	}
+}
+
+// lines returns the levels in the order: left forward, left backward, right forward, right backward.
+func (m message) lines() [4]int {
+	return [4]int{m.Lines["left.forward"], m.Lines["left.backward"], m.Lines["right.forward"], m.Lines["right.backward"]}
+}
+
+// logBuffer is a log that a test can read while it is written.
+type logBuffer struct {
+	bytes chan []byte
+}
+
+func newLogBuffer() *logBuffer {
+	b := &logBuffer{make(chan []byte, 1)}
+	b.bytes <- nil
+	return b
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.bytes <- append(<-b.bytes, p...)
+	return len(p), nil
+}
+
+func (b *logBuffer) String() string {
+	p := <-b.bytes
+	defer func() { b.bytes <- p }()
+	return string(bytes.Clone(p))
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/warthog618/go-gpiosim"
+)
+
+// The whole path on real GPIO lines: roverd as a process of its own, ordinary WebSocket clients, and the levels read
+// from the kernel's simulator. `make guest` runs it in a virtual machine that has gpio-sim.
+
+// rover is a roverd process on a simulated chip.
+type rover struct {
+	t    *testing.T
+	addr string
+	chip *gpiosim.Chip
+	cmd  *exec.Cmd
+	wait func() // ends it by SIGTERM, once, and wants exit code 0
+}
+
+// offsets of the lines of l298n, in the order: left forward, backward, enable, right forward, backward, enable.
+var offsets = []int{23, 24, 25, 22, 27, 17}
+
+func startRover(t *testing.T, config string) *rover {
+	t.Helper()
+	if os.Getenv("ROVERD_GUEST") == "" {
+		t.Skip("NOT TESTED here: it needs gpio-sim; `make guest` runs it in a virtual machine")
+	}
+	var lines []gpiosim.NewBankOption
+	for i := range 28 {
+		lines = append(lines, gpiosim.WithNamedLine(i, fmt.Sprintf("GPIO%d", i)))
+	}
+	sim, err := gpiosim.NewSim(gpiosim.WithName("roverd"), gpiosim.WithBank(gpiosim.NewBank("pinctrl-bcm2711", 28, lines...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sim.Close)
+	// A line that nobody holds is pulled up, so that low means driven low, and not given up.
+	for _, offset := range offsets {
+		if err := sim.Chips[0].Pullup(offset); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rover{t: t, chip: &sim.Chips[0]}
+	r.cmd = exec.Command(exe, "-addr", ":0", "-config", write(t, config+l298n))
+	r.cmd.Env = append(os.Environ(), "ROVERD_TEST_MAIN=1")
+	log := newLogBuffer()
+	r.cmd.Stderr = log
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.wait = sync.OnceFunc(func() {
+		r.cmd.Process.Signal(syscall.SIGTERM)
+		if err := r.cmd.Wait(); err != nil {
+			t.Errorf("roverd ended with %v; its log:\n%s", err, log)
+		}
+	})
+	t.Cleanup(r.wait)
+	r.addr = strings.Replace(announced(t, out), "localhost", "127.0.0.1", 1)
+	return r
+}
+
+func (r *rover) levels() []int {
+	r.t.Helper()
+	var all []int
+	for _, offset := range offsets {
+		level, err := r.chip.Level(offset)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		all = append(all, level)
+	}
+	return all
+}
+
+// wantSoon waits until the levels are as wanted. Only the simulator is asked.
+func (r *rover) wantSoon(what string, within time.Duration, want ...int) {
+	r.t.Helper()
+	begin := time.Now()
+	for {
+		got := r.levels()
+		if slices.Equal(got, want) {
+			return
+		}
+		if time.Since(begin) > within {
+			r.t.Fatalf("%s: the levels are %v after %s, want %v", what, got, within, want)
+		}
+	}
+}
+
+func TestGPIOWords(t *testing.T) {
+	r := startRover(t, "[drive]\nttl = \"5s\"\n")
+	r.wantSoon("at the start", 0, 0, 0, 0, 0, 0, 0)
+	driver, hello := dial(t, r.addr)
+	if hello.Car != "pinctrl-bcm2711" {
+		t.Errorf("the car is %q", hello.Car)
+	}
+	for _, tt := range []struct {
+		word string
+		want []int
+	}{
+		{"up", []int{1, 0, 1, 1, 0, 1}},
+		{"back", []int{0, 1, 1, 0, 1, 1}},
+		{"left", []int{0, 1, 1, 1, 0, 1}},
+		{"right", []int{1, 0, 1, 0, 1, 1}},
+		{"stop", []int{0, 0, 0, 0, 0, 0}},
+	} {
+		driver.send(tt.word)
+		r.wantSoon(tt.word, 4*time.Second, tt.want...)
+		driver.expectState(tt.word, func(m message) bool {
+			return slices.Equal(tt.want, []int{m.Lines["left.forward"], m.Lines["left.backward"], m.Lines["left.enable"],
+				m.Lines["right.forward"], m.Lines["right.backward"], m.Lines["right.enable"]})
+		})
+	}
+	driver.send("cam_up")
+	driver.expectError("no_camera")
+}
+
+func TestGPIOTimeToLive(t *testing.T) {
+	r := startRover(t, "[drive]\nttl = \"300ms\"\n")
+	driver, _ := dial(t, r.addr)
+	driver.send("up")
+	r.wantSoon("up", 4*time.Second, 1, 0, 1, 1, 0, 1)
+	r.wantSoon("the time to live is over", 4*time.Second, 0, 0, 0, 0, 0, 0)
+	driver.expectState("stopped", func(m message) bool { return m.Cause == "ttl" })
+}
+
+// Without the stop on disconnect the time to live of 5 s would hold the lines up for longer than the test waits.
+func TestGPIODisconnect(t *testing.T) {
+	r := startRover(t, "[drive]\nttl = \"5s\"\n")
+	for range 10 {
+		driver, _ := dial(t, r.addr)
+		driver.send("up")
+		r.wantSoon("up", 4*time.Second, 1, 0, 1, 1, 0, 1)
+		driver.conn.Close()
+		r.wantSoon("the driver has gone", 2*time.Second, 0, 0, 0, 0, 0, 0)
+	}
+}
+
+// Who comes from another computer watches, unless -open lets it drive. In the guest an address of its own stands for
+// the other computer.
+func TestGPIOOnlyThisComputerDrives(t *testing.T) {
+	r := startRover(t, "")
+	const other = "10.99.0.1"
+	if out, err := exec.Command("ifconfig", "lo:9", other, "netmask", "255.255.255.255").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	stranger, hello := dial(t, strings.Replace(r.addr, "127.0.0.1", other, 1))
+	if hello.Role != "view" {
+		t.Errorf("the welcome is %+v", hello)
+	}
+	driver, _ := dial(t, r.addr)
+	for _, word := range []string{"up", "stop", "cam_up"} {
+		stranger.send(word)
+		if m := stranger.expectError("not_allowed"); !strings.Contains(m.Message, "-open") {
+			t.Errorf("%s: %q", word, m.Message)
+		}
+	}
+	if got := r.levels(); slices.Contains(got, 1) {
+		t.Errorf("the levels are %v", got)
+	}
+	driver.send("up")
+	stranger.expectState("it sees the car drive", func(m message) bool { return m.Motion.Left == 1 })
+}
+
+// SIGTERM in full drive: the lines are set low before they are given back, the viewers are told, the exit code is 0.
+// The kernel's own trace of the values set (Documentation/trace, event gpio_value) tells the one from the other.
+func TestGPIOTerminate(t *testing.T) {
+	r := startRover(t, "[drive]\nttl = \"5s\"\n")
+	tracing := t.TempDir()
+	if err := syscall.Mount("tracefs", tracing, "tracefs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Unmount(tracing, 0)
+	driver, _ := dial(t, r.addr)
+	driver.send("up")
+	r.wantSoon("up", 4*time.Second, 1, 0, 1, 1, 0, 1)
+	if err := os.WriteFile(tracing+"/events/gpio/gpio_value/enable", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); r.wait() }()
+	driver.expectState("it stands", func(m message) bool { return m.Motion.Left == 0 })
+	driver.expectClose(ws.StatusGoingAway)
+	<-stopped
+	trace, err := os.ReadFile(tracing + "/trace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := map[string]int{} // by line number, what it was last set to
+	for _, m := range regexp.MustCompile(`gpio_value: ([0-9]+) set ([01])`).FindAllStringSubmatch(string(trace), -1) {
+		set[m[1]] = int(m[2][0] - '0')
+	}
+	if len(set) != len(offsets) {
+		t.Errorf("%d lines were set on the way out, want %d:\n%s", len(set), len(offsets), trace)
+	}
+	for line, value := range set {
+		if value != 0 {
+			t.Errorf("line %s was left at %d", line, value)
+		}
+	}
+}

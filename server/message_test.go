@@ -1,0 +1,73 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"roverd/hardware"
+)
+
+func TestParseCommand(t *testing.T) {
+	for text, want := range map[string]hardware.Command{
+		"up":            {Kind: hardware.Drive, Left: 1, Right: 1},
+		"back 25":       {Kind: hardware.Drive, Left: -0.25, Right: -0.25},
+		"left 50":       {Kind: hardware.Drive, Left: -0.5, Right: 0.5},
+		"right 0":       {Kind: hardware.Drive},
+		"up 1000":       {Kind: hardware.Drive, Left: 1, Right: 1}, // clamped
+		"up -5":         {Kind: hardware.Drive},                    // clamped: back is another word
+		" stop\r\n":     {Kind: hardware.Stop},
+		"cam_up":        {Kind: hardware.Turn, Tilt: camStep},
+		"cam_down  2.5": {Kind: hardware.Turn, Tilt: -2.5},
+		"cam_left 90":   {Kind: hardware.Turn, Pan: -90},
+		"cam_right 1":   {Kind: hardware.Turn, Pan: 1},
+		"cam_init":      {Kind: hardware.Centre},
+	} {
+		if got, err := parseCommand([]byte(text)); err != nil || got != want {
+			t.Errorf("%q is %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+}
+
+// Whatever a client sends, it is an error that can be sent back, or a command whose numbers are finite and in range.
+func FuzzParseCommand(f *testing.F) {
+	for _, text := range []string{"up", "up 60", "cam_init", "stop now", "\xff", "up \xff", "cam_up 1e308", "UP", "up\t5", "left 5 5"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		cmd, err := parseCommand(p)
+		if err != nil {
+			var m message
+			if err := json.Unmarshal(appendError(nil, err), &m); err != nil || m.Op != "error" || m.Code == "" || m.Message == "" {
+				t.Errorf("%q leads to %s", p, appendError(nil, err))
+			}
+			return
+		}
+		if math.Abs(cmd.Left) > 1 || math.Abs(cmd.Right) > 1 || math.IsInf(cmd.Pan, 0) || math.IsInf(cmd.Tilt, 0) ||
+			math.IsNaN(cmd.Left+cmd.Right+cmd.Pan+cmd.Tilt) {
+			t.Errorf("%q is %+v", p, cmd)
+		}
+	})
+}
+
+func TestResults(t *testing.T) {
+	for _, tt := range []struct {
+		result hardware.Result
+		want   string
+	}{
+		{hardware.Result{Applied: true, Seq: 812, Took: 63*time.Microsecond + 9}, `{"op":"ack","seq":812,"applied":true,"us":63}`},
+		{hardware.Result{}, `{"op":"ack","seq":0,"applied":false,"us":0}`},
+		{hardware.Result{Err: hardware.ErrStale}, `{"op":"error","code":"stale","message":"` + hardware.ErrStale.Error() + `"}`},
+		{hardware.Result{Err: hardware.ErrNoCamera}, `{"op":"error","code":"no_camera","message":"` + hardware.ErrNoCamera.Error() + `"}`},
+		{hardware.Result{Err: hardware.ErrBusy}, `{"op":"error","code":"busy","message":"` + hardware.ErrBusy.Error() + `"}`},
+		{hardware.Result{Err: fmt.Errorf("now: %w", hardware.ErrOff)}, `{"op":"error","code":"off","message":"now: ` + hardware.ErrOff.Error() + `"}`},
+		{hardware.Result{Err: errors.New("i/o \"error\"")}, `{"op":"error","code":"failed","message":"i/o \"error\""}`},
+	} {
+		if got := string(appendResult(nil, tt.result)); got != tt.want {
+			t.Errorf("%+v is sent as %s, want %s", tt.result, got, tt.want)
+		}
+	}
+}

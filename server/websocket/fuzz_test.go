@@ -1,0 +1,107 @@
+package websocket
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// FuzzDecoder checks, on any input, that portions of any sizes make no difference, that every message is one the RFC
+// allows, and that no more is kept than a frame and a message within the limit.
+func FuzzDecoder(f *testing.F) {
+	for i, c := range decodeCases() {
+		if side, limit := c.settings(); len(c.in) < 1000 {
+			f.Add([]byte(c.in), uint64(i), side == Client, uint16(min(limit, 1000)))
+		}
+	}
+	f.Fuzz(func(t *testing.T, in []byte, seed uint64, client bool, limit uint16) {
+		side := Server
+		if client {
+			side = Client
+		}
+		want, wantErr := decode(new(Decoder), side, int(limit), bytes.Clone(in))
+		for _, m := range want {
+			if most := int(limit); m.Op.IsData() && len(m.Payload) > most || m.Op.IsControl() && len(m.Payload) > 125 {
+				t.Errorf("%d bytes in a message of opcode %d, limit %d", len(m.Payload), m.Op, limit)
+			}
+			if (m.Op == ws.OpText || m.Op == ws.OpClose) && !utf8.Valid(m.Payload) {
+				t.Errorf("%q is not UTF-8", m.Payload)
+			}
+		}
+
+		var (
+			d    Decoder
+			got  []Message
+			err  error
+			rest = bytes.Clone(in)
+			rnd  = rand.New(rand.NewPCG(seed, 0))
+		)
+		for len(rest) > 0 && err == nil {
+			n := 1 + rnd.IntN(min(len(rest), 1+rnd.IntN(40))) // sometimes small, sometimes large
+			var all []Message
+			all, err = decode(&d, side, int(limit), rest[:n:n])
+			got, rest = append(got, all...), rest[n:]
+			if d.part != nil {
+				kept := len(d.part.frame) + len(d.part.message)
+				if most := ws.MaxHeaderSize + max(int(limit), ws.MaxControlFramePayloadSize) + int(limit); kept > most {
+					t.Fatalf("%d bytes are kept, limit %d", kept, limit)
+				}
+				if err == nil && len(d.part.frame) == 0 && d.part.op == 0 {
+					t.Fatalf("an idle decoder keeps %+v", d.part)
+				}
+			}
+		}
+		if !slices.EqualFunc(got, want, equal) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+			t.Errorf("in portions: %s, as a whole: %s", outcome(got, err), outcome(want, wantErr))
+		}
+	})
+}
+
+// FuzzUpgrade checks that whatever is answered is a whole response that says what the error says.
+func FuzzUpgrade(f *testing.F) {
+	for _, head := range []string{
+		example, example + "\x81\x85", example[:60], "", "\n", "\r\n\r\n", " \r\n", "  \r\n", ":\r\n\r\n",
+		"GET / HTTP/1.1\r\n\r\n", "POST / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\n:\n\n", "GET / HTTP/99999999999999999999.1\r\n\r\n",
+	} {
+		f.Add([]byte(head), uint16(0))
+		f.Add([]byte(head), uint16(http.StatusForbidden))
+	}
+	f.Add(AppendRequest(nil, "rover", "/ws"), uint16(0))
+	f.Fuzz(func(t *testing.T, p []byte, status uint16) {
+		n, err := HeadLength(p)
+		if err == nil && n > 0 && (n > MaxHead || !bytes.HasSuffix(p[:n], headEnd)) {
+			t.Errorf("the head has %d bytes", n)
+		}
+		if n > 0 {
+			p = p[:n]
+		}
+		before, asked := bytes.Clone(p), false
+		response, err := Upgrade(p, func(Request) error {
+			asked = true
+			if status >= 400 && status <= 599 {
+				return &Refusal{int(status), "no"}
+			}
+			return nil
+		})
+		if !bytes.Equal(p, before) {
+			t.Error("the head was changed")
+		}
+		r, _ := parse(t, response)
+		switch {
+		case err == nil && (!asked || r.StatusCode != http.StatusSwitchingProtocols):
+			t.Errorf("asked is %v, no error, but %q", asked, response)
+		case err != nil && r.StatusCode < 400:
+			t.Errorf("error %v, but %q", err, response)
+		}
+		IsUpgrade(p)
+		if CheckResponse(p) == nil && !bytes.Contains(p, []byte(clientAccept)) {
+			t.Error("a response without the accept is right")
+		}
+	})
+}

@@ -1,0 +1,327 @@
+package websocket
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// example is the handshake of RFC 6455 section 1.2, without its subprotocols.
+const example = "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: http://example.com\r\nSec-WebSocket-Version: 13\r\n\r\n"
+
+// parse reads a response as net/http does and checks that it is complete, and nothing but it is there.
+func parse(t *testing.T, response []byte) (r *http.Response, body string) {
+	t.Helper()
+	from := bufio.NewReader(bytes.NewReader(response))
+	r, err := http.ReadResponse(from, nil)
+	if err != nil {
+		t.Fatalf("net/http does not understand %q: %v", response, err)
+	}
+	p, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatalf("the body of %q: %v", response, err)
+	}
+	if rest, _ := io.ReadAll(from); len(rest) > 0 {
+		t.Errorf("%q follows the response", rest)
+	}
+	if r.StatusCode != http.StatusSwitchingProtocols && (r.ContentLength != int64(len(p)) || !r.Close) {
+		t.Errorf("Content-Length %d and close %v in %q", r.ContentLength, r.Close, response)
+	}
+	return r, string(p)
+}
+
+func TestUpgrade(t *testing.T) {
+	head := []byte(example)
+	var asked []Request
+	response, err := Upgrade(head, func(r Request) error { asked = append(asked, r); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Request{"/chat", "server.example.com", "http://example.com"}); len(asked) != 1 || asked[0] != want {
+		t.Errorf("the check was asked %+v, want %+v", asked, want)
+	}
+	if string(head) != example {
+		t.Errorf("the head was changed to %q", head)
+	}
+	r, _ := parse(t, response) // RFC 6455 section 4.2.2
+	if r.StatusCode != http.StatusSwitchingProtocols || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") ||
+		len(r.Header["Connection"]) != 1 || !strings.EqualFold(r.Header.Get("Connection"), "Upgrade") ||
+		r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" { // section 1.3
+		t.Errorf("got %q", response)
+	}
+	if n, err := HeadLength(response); n != len(response) || err != nil {
+		t.Errorf("the response of %d bytes has a head of %d, error %v", len(response), n, err)
+	}
+}
+
+// TestUpgradeAccepts has requests that are as good as the example (RFC 6455 section 4.2.1).
+func TestUpgradeAccepts(t *testing.T) {
+	names := func(f func(string) string) string {
+		return regexp.MustCompile(`(?m)^[\w-]+:`).ReplaceAllStringFunc(example, f)
+	}
+	for name, head := range map[string]string{
+		"names in lower case":       names(strings.ToLower),
+		"names in upper case":       names(strings.ToUpper),
+		"more connection options":   strings.Replace(example, "Connection: Upgrade", "Connection: keep-alive, upgrade", 1),
+		"no spaces":                 strings.ReplaceAll(example, ": ", ":"),
+		"more spaces":               strings.ReplaceAll(example, ": ", ": \t "),
+		"WebSocket":                 strings.Replace(example, "websocket", "WebSocket", 1),
+		"extensions it has not":     strings.Replace(example, "Origin", "Sec-WebSocket-Extensions: permessage-deflate\r\nOrigin", 1),
+		"subprotocols it has not":   strings.Replace(example, "Origin", "Sec-WebSocket-Protocol: chat, superchat\r\nOrigin", 1),
+		"the largest head":          strings.Replace(example, "Origin", "X: "+strings.Repeat("x", MaxHead-len(example)-5)+"\r\nOrigin", 1),
+		"HTTP/1.2":                  strings.Replace(example, "HTTP/1.1", "HTTP/1.2", 1),
+		"bytes that are not ASCII":  strings.Replace(example, "Origin", "X: \xff\x00\r\nOrigin", 1),
+		"more headers than needed":  strings.Replace(example, "Origin", strings.Repeat("X: y\r\n", 100)+"Origin", 1),
+		"two headers of other name": strings.Replace(example, "Origin", "Cookie: a\r\nCookie: b\r\nOrigin", 1),
+	} {
+		var origin string
+		response, err := Upgrade([]byte(head), func(r Request) error { origin = r.Origin; return nil })
+		if err != nil || origin != "http://example.com" {
+			t.Errorf("%s: origin %q, error %v", name, origin, err)
+			continue
+		}
+		if r, _ := parse(t, response); r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" ||
+			len(r.Header["Sec-Websocket-Extensions"]) > 0 || len(r.Header["Sec-Websocket-Protocol"]) > 0 {
+			t.Errorf("%s: got %q", name, response)
+		}
+		if !IsUpgrade([]byte(head)) {
+			t.Errorf("%s: IsUpgrade says no", name)
+		}
+	}
+}
+
+// TestUpgradeRefuses has requests that fall short of RFC 6455 section 4.2.1.
+func TestUpgradeRefuses(t *testing.T) {
+	without := func(line string) string { return strings.Replace(example, line+"\r\n", "", 1) }
+	with := func(old, new string) string { return strings.Replace(example, old, new, 1) }
+	const key = "dGhlIHNhbXBsZSBub25jZQ=="
+	for _, c := range []struct {
+		name, head string
+		status     int
+	}{
+		{"POST", with("GET", "POST"), 405},
+		{"lower case method", with("GET", "get"), 405},
+		{"HTTP/1.0", with("HTTP/1.1", "HTTP/1.0"), 505},
+		{"HTTP/2.0", with("HTTP/1.1", "HTTP/2.0"), 505},
+		{"no Host", without("Host: server.example.com"), 400},
+		{"no Upgrade", without("Upgrade: websocket"), 400},
+		{"other Upgrade", with("Upgrade: websocket", "Upgrade: h2c"), 400},
+		{"no Connection", without("Connection: Upgrade"), 400},
+		{"other Connection", with("Connection: Upgrade", "Connection: keep-alive"), 400},
+		{"no key", without("Sec-WebSocket-Key: " + key), 400},
+		{"empty key", with(key, ""), 400},
+		{"short key", with(key, "dGhlIHNhbXBsZQ=="), 400},
+		{"long key", with(key, key+"="), 400},
+		{"no version", without("Sec-WebSocket-Version: 13"), 400},
+		{"version 8", with("Version: 13", "Version: 8"), 426},
+		{"version 130", with("Version: 13", "Version: 130"), 426},
+		{"line without colon", with("Origin: http://example.com", "Origin"), 400},
+		{"garbage request line", "garbage\r\n\r\n", 400},
+		{"binary request line", "\x16\x03\x01\x02\x00\x01\r\n\r\n", 400},
+		{"empty request line", "\r\n\r\n", 400},
+		{"request line of two words", with(" HTTP/1.1", ""), 400},
+		{"bad protocol", with("HTTP/1.1", "HTTP/one"), 400},
+		{"request line only", "GET / HTTP/1.1\r\n\r\n", 400},
+		{"cut within the headers", example[:60], 400},
+		{"cut within the request line", example[:10], 400},
+		{"nothing", "", 400},
+	} {
+		response, err := Upgrade([]byte(c.head), func(Request) error { t.Errorf("%s: the check was asked", c.name); return nil })
+		if err == nil {
+			t.Errorf("%s: accepted", c.name)
+		}
+		r, _ := parse(t, response)
+		if r.StatusCode != c.status {
+			t.Errorf("%s: status %d, want %d", c.name, r.StatusCode, c.status)
+		}
+		if version := r.Header.Get("Sec-WebSocket-Version"); (version == "13") != (c.status == 426) { // section 4.4
+			t.Errorf("%s: Sec-WebSocket-Version %q", c.name, version)
+		}
+	}
+}
+
+func TestUpgradeCheck(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		err    error
+		status int
+		body   string
+	}{
+		{"refusal", &Refusal{http.StatusForbidden, "not from there"}, 403, "not from there"},
+		{"refusal in another error", errors.Join(&Refusal{http.StatusNotFound, "no such place"}), 404, "no such place"},
+		{"refusal without a reason", &Refusal{Status: http.StatusServiceUnavailable}, 503, ""},
+		{"refusal with a status of its own", &Refusal{499, "no"}, 499, "no"},
+		{"long refusal", &Refusal{http.StatusForbidden, strings.Repeat("no ", 1000)}, 403, strings.Repeat("no ", 1000)},
+		{"other error", errors.New("broken"), 500, "broken"},
+	} {
+		response, err := Upgrade([]byte(example), func(Request) error { return c.err })
+		if err == nil || err.Error() != c.body {
+			t.Errorf("%s: error %v, want %q", c.name, err, c.body)
+		}
+		if r, body := parse(t, response); r.StatusCode != c.status || body != c.body {
+			t.Errorf("%s: got %d %q, want %d %q", c.name, r.StatusCode, body, c.status, c.body)
+		}
+	}
+	if got := (&Refusal{403, "no"}).Error(); got != "no" {
+		t.Errorf("a refusal's error is %q", got)
+	}
+}
+
+func TestHeadLength(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for _, c := range []struct {
+		name, in string
+		want     int
+		tooLarge bool
+	}{
+		{"nothing", "", 0, false},
+		{"incomplete", example[:len(example)-1], 0, false},
+		{"complete", example, len(example), false},
+		{"with a tail", example + "\x81\x85", len(example), false},
+		{"with another head", example + example, len(example), false},
+		{"only the end", "\r\n\r\n", 4, false},
+		{"line feeds alone are no end", "GET / HTTP/1.1\n\n", 0, false},
+		{"largest", long(MaxHead-4) + "\r\n\r\n", MaxHead, false},
+		{"largest, with a tail", long(MaxHead-4) + "\r\n\r\n" + long(MaxHead), MaxHead, false},
+		{"largest, but for a byte", long(MaxHead-4) + "\r\n\r", 0, false},
+		{"too large, end in sight", long(MaxHead-3) + "\r\n\r\n", 0, true},
+		{"too large, end far behind", long(2*MaxHead) + "\r\n\r\n", 0, true},
+		{"too large, no end", long(MaxHead), 0, true},
+		{"too large, nearly an end", long(MaxHead-3) + "\r\n\r", 0, true},
+	} {
+		got, err := HeadLength([]byte(c.in))
+		if got != c.want || (err == ErrHeadTooLarge) != c.tooLarge || err != nil && !c.tooLarge {
+			t.Errorf("%s: got %d, error %v, want %d", c.name, got, err, c.want)
+		}
+	}
+	for i := range len(example) { // whichever way it arrives
+		if n, err := HeadLength([]byte(example[:i])); n != 0 || err != nil {
+			t.Errorf("of %d bytes: got %d, error %v", i, n, err)
+		}
+	}
+}
+
+func TestIsUpgrade(t *testing.T) {
+	for head, want := range map[string]bool{
+		example: true,
+		"GET / HTTP/1.1\r\nupgrade:websocket\r\n\r\n":           true, // rightly formed or not
+		"GET / HTTP/1.1\r\nUPGRADE: \t WebSocket \r\n\r\n":      true,
+		"POST / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n":         true,
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\n":                     false,
+		"GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n":                false,
+		"GET / HTTP/1.1\r\nUpgrade: websockets\r\n\r\n":         false,
+		"GET / HTTP/1.1\r\nX-Upgrade: websocket\r\n\r\n":        false,
+		"GET / HTTP/1.1\r\nX: Upgrade: websocket\r\n\r\n":       false,
+		"GET /Upgrade:websocket HTTP/1.1\r\nHost: a\r\n\r\n":    false,
+		"GET / HTTP/1.1\r\nConnection: Upgrade\r\nHost\r\n\r\n": false,
+		"garbage\r\n\r\n": false,
+		"":                false,
+	} {
+		if got := IsUpgrade([]byte(head)); got != want {
+			t.Errorf("IsUpgrade of %q is %v", head, got)
+		}
+	}
+}
+
+// TestClientHandshake has AppendRequest, Upgrade and CheckResponse agree, also in net/http's opinion.
+func TestClientHandshake(t *testing.T) {
+	request := AppendRequest([]byte("dst"), "rover:8080", "/ws?a=b")
+	request, ok := bytes.CutPrefix(request, []byte("dst"))
+	if !ok {
+		t.Fatalf("dst was lost: %q", request)
+	}
+	if n, err := HeadLength(request); n != len(request) || err != nil || !IsUpgrade(request) {
+		t.Errorf("the request of %d bytes has a head of %d, error %v", len(request), n, err)
+	}
+	parsed, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(request)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, err := base64.StdEncoding.DecodeString(parsed.Header.Get("Sec-WebSocket-Key")); len(key) != 16 || err != nil { // RFC 6455 section 4.1
+		t.Errorf("the key is %q, error %v", key, err)
+	}
+	var asked Request
+	response, err := Upgrade(request, func(r Request) error { asked = r; return nil })
+	if err != nil || asked != (Request{Target: "/ws?a=b", Host: "rover:8080"}) {
+		t.Errorf("Upgrade understood %+v, error %v", asked, err)
+	}
+	if err := CheckResponse(response); err != nil {
+		t.Errorf("%q: %v", response, err)
+	}
+}
+
+// TestClientHandshakeWithServer lets a server of net/http answer AppendRequest.
+func TestClientHandshakeWithServer(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/ws" {
+			http.NotFound(w, r)
+			return
+		}
+		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455 section 1.3
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Sec-WebSocket-Accept", base64.StdEncoding.EncodeToString(sum[:]))
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	})
+	for target, want := range map[string]bool{"/ws": true, "/elsewhere": false} {
+		request, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(AppendRequest(nil, "rover", target))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, request)
+		var response bytes.Buffer
+		if err := w.Result().Write(&response); err != nil {
+			t.Fatal(err)
+		}
+		n, err := HeadLength(response.Bytes())
+		if err != nil || n == 0 {
+			t.Fatalf("%q has no head, error %v", response.Bytes(), err)
+		}
+		if err := CheckResponse(response.Bytes()[:n]); (err == nil) != want {
+			t.Errorf("%s: %v", target, err)
+		}
+	}
+}
+
+func TestCheckResponse(t *testing.T) {
+	const status, accept = "HTTP/1.1 101 Switching Protocols\r\n", "Sec-WebSocket-Accept: eSwiLPw1yDQ/RRcBFOP2WbNn7Og=\r\n"
+	const upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+	for _, c := range []struct {
+		name, head string
+		ok         bool
+	}{
+		{"right", status + upgrade + accept + "\r\n", true},
+		{"names in lower case", status + strings.ToLower(upgrade) + strings.Replace(accept, "Sec-WebSocket-Accept", "sec-websocket-accept", 1) + "\r\n", true},
+		{"no spaces", status + upgrade + strings.Replace(accept, ": ", ":", 1) + "\r\n", true},
+		{"other reason", "HTTP/1.1 101 Web Socket Protocol Handshake\r\n" + upgrade + accept + "\r\n", true},
+		{"wrong accept", status + upgrade + "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n", false},
+		{"accept in other case", status + upgrade + strings.Replace(accept, "eSwi", "eswi", 1) + "\r\n", false},
+		{"no accept", status + upgrade + "\r\n", false},
+		{"other status", "HTTP/1.1 200 OK\r\n" + accept + "\r\n", false},
+		{"status 1010", "HTTP/1.1 1010 No\r\n" + accept + "\r\n", false},
+		{"HTTP/1.0", strings.Replace(status, "1.1", "1.0", 1) + upgrade + accept + "\r\n", false},
+		{"garbage", "\x81\x05Hello\r\n\r\n", false},
+		{"nothing", "", false},
+	} {
+		if err := CheckResponse([]byte(c.head)); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	refused, err := Upgrade(AppendRequest(nil, "rover", "/"), func(Request) error { return &Refusal{403, "no"} })
+	if err == nil {
+		t.Fatal("not refused")
+	}
+	if err := CheckResponse(refused); err == nil || !strings.Contains(err.Error(), "403 Forbidden") {
+		t.Errorf("of a refusal: %v", err)
+	}
+}
