@@ -3,14 +3,18 @@ package hardware
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/warthog618/go-gpiocdev"
 	"github.com/warthog618/go-gpiosim"
+	"golang.org/x/sys/unix"
 )
 
 // These tests drive real GPIO character devices of the kernel's gpio-sim, and read every level from the simulator's
@@ -139,8 +143,8 @@ func TestGPIOBusyLine(t *testing.T) {
 	}
 }
 
-// The car on real lines: what each command does to the levels, seen from outside, and that no bridge is ever driven
-// both ways while a second pair of eyes looks on.
+// The car on real lines: what each command does to the levels, seen from outside, and that on the way from one to the
+// next no bridge is ever driven both ways.
 func TestGPIOCar(t *testing.T) {
 	chips := simulate(t, pi("pinctrl-bcm2711", true))
 	chip := &chips[0]
@@ -148,29 +152,12 @@ func TestGPIOCar(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	trace := traceValues(t)
 	states := make(chan State, 1000)
 	car := New(Config{Wiring: l298n, TTL: 2 * time.Second}, lines, func(s State) { states <- s })
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- car.Run(ctx) }()
-
-	watching, unwatch := context.WithCancel(t.Context())
-	watched := make(chan int)
-	go func() {
-		looks := 0
-		for ; watching.Err() == nil; looks++ {
-			for _, pair := range [][2]int{{23, 24}, {22, 27}} {
-				first, err1 := chip.Level(pair[0])
-				second, err2 := chip.Level(pair[1])
-				again, err3 := chip.Level(pair[0])
-				// Read one after the other; if the first has not moved, both were high at once.
-				if err1 == nil && err2 == nil && err3 == nil && first == 1 && second == 1 && again == 1 {
-					t.Errorf("lines %v are both high", pair)
-				}
-			}
-		}
-		watched <- looks
-	}()
 
 	for _, tt := range []struct {
 		name        string
@@ -206,12 +193,56 @@ func TestGPIOCar(t *testing.T) {
 	if got := outside(t, chip); slices.Contains(got, 1) {
 		t.Errorf("after the time to live the levels are %v", got)
 	}
-	unwatch()
-	if looks := <-watched; looks < 100 {
-		t.Errorf("only %d looks from outside", looks)
-	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+	wantNoConflict(t, trace())
+}
+
+// traceValues has the kernel trace every value that is set on a line (event gpio_value), whoever sets it, from now on.
+func traceValues(t *testing.T) (read func() string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tracefs", dir, "tracefs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, 0) })
+	for file, text := range map[string]string{"/trace": "", "/events/gpio/gpio_value/enable": "1"} {
+		if err := os.WriteFile(dir+file, []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() string {
+		text, err := os.ReadFile(dir + "/trace")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+}
+
+// wantNoConflict replays a trace of l298n, line by line as the kernel set them, and wants no bridge to have been
+// driven both ways at any moment, not even within one call.
+func wantNoConflict(t *testing.T, trace string) {
+	t.Helper()
+	type event struct{ line, value int }
+	var events []event
+	base := math.MaxInt // of the chip, in the kernel's numbering of all lines
+	for _, m := range regexp.MustCompile(`gpio_value: ([0-9]+) set ([01])`).FindAllStringSubmatch(trace, -1) {
+		line, _ := strconv.Atoi(m[1])
+		value, _ := strconv.Atoi(m[2])
+		events = append(events, event{line, value})
+		base = min(base, line-17) // the lowest of l298n's lines
+	}
+	if len(events) < 50 {
+		t.Errorf("the kernel traced only %d values set:\n%s", len(events), trace)
+	}
+	level := map[int]int{}
+	for i, e := range events {
+		level[e.line-base] = e.value
+		if level[23]+level[24] > 1 || level[22]+level[27] > 1 {
+			t.Errorf("after %d of %d values set, both inputs of a bridge are high: %v", i+1, len(events), level)
+		}
 	}
 }

@@ -80,7 +80,13 @@ func (c *client) sendFrame(f ws.Frame) {
 // frame returns the next frame.
 func (c *client) frame() (ws.Frame, error) {
 	c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
-	return ws.ReadFrame(c.in)
+	h, err := ws.ReadHeader(c.in)
+	if err != nil {
+		return ws.Frame{}, err
+	}
+	payload := make([]byte, h.Length)
+	_, err = io.ReadFull(c.in, payload)
+	return ws.Frame{Header: h, Payload: payload}, err
 }
 
 // expect reads until a message matches.

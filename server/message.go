@@ -101,15 +101,15 @@ type welcomeMessage struct {
 }
 
 type stateMessage struct {
-	Op      string         `json:"op"`
-	Seq     uint64         `json:"seq"`
-	Driver  string         `json:"driver"` // empty when the helm is free
-	Motion  motion         `json:"motion"`
-	Camera  *cameraState   `json:"camera,omitempty"`
-	Estop   bool           `json:"estop"`
-	Cause   string         `json:"cause"`
-	Viewers int64          `json:"viewers"`
-	Lines   map[string]int `json:"lines"` // levels by part, as in left.forward
+	Op      string       `json:"op"`
+	Seq     uint64       `json:"seq"`
+	Driver  string       `json:"driver"` // empty when the helm is free
+	Motion  motion       `json:"motion"`
+	Camera  *cameraState `json:"camera,omitempty"`
+	Estop   bool         `json:"estop"`
+	Cause   string       `json:"cause"`
+	Viewers int64        `json:"viewers"`
+	Lines   levels       `json:"lines"`
 }
 
 type motion struct {
@@ -122,16 +122,30 @@ type cameraState struct {
 	Tilt float64 `json:"tilt"`
 }
 
+// levels are the lines' levels, by the part that each plays. As JSON they are one object, in the order of the lines.
+type levels struct {
+	lines []string // as in left.forward
+	bits  uint64
+}
+
+func (l levels) MarshalJSON() ([]byte, error) {
+	p := []byte{'{'}
+	for i, line := range l.lines {
+		if i > 0 {
+			p = append(p, ',')
+		}
+		p = strconv.AppendUint(append(strconv.AppendQuote(p, line), ':'), l.bits>>i&1, 10)
+	}
+	return append(p, '}'), nil
+}
+
 // setCar writes the car's own part of the state.
 func (m *stateMessage) setCar(s hardware.State, lines []string, servos bool) {
 	m.Seq, m.Motion, m.Cause = s.Seq, motion{s.Left, s.Right}, s.Cause
 	if servos {
 		m.Camera = &cameraState{s.Pan, s.Tilt}
 	}
-	m.Lines = make(map[string]int, len(lines))
-	for i, line := range lines {
-		m.Lines[line] = int(s.Levels >> i & 1)
-	}
+	m.Lines = levels{lines, s.Levels}
 }
 
 func encode(message any) []byte {

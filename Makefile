@@ -1,0 +1,69 @@
+# Two commands are all the set-up: `make run` and `make test`. `make help` lists the rest.
+
+GO         ?= go
+STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME   ?= 60s
+
+# What the tests need beyond Go, as Debian packages and as what to look for: Chromium for the page; QEMU and what
+# builds its guest for GPIO; a C compiler and library for -race.
+PACKAGES = chromium qemu-system-x86 cpio gcc libc6-dev xz-utils busybox-static libelf1
+COMMANDS = chromium qemu-system-x86_64 cpio gcc xz busybox
+
+REVISION := $(shell git describe --always --dirty 2>/dev/null)
+BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.revision=$(REVISION)"
+# The guest has no C library, so -race is linked statically there.
+GUESTTEST = CGO_ENABLED=1 $(GO) test -race -c -ldflags '-linkmode external -extldflags "-static -Wl,--no-warnings"'
+
+.PHONY: help run build test prerequisites lint unit browser guest cross fuzz deps clean
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+run: build ## build, and serve a simulated car on :9900
+	bin/roverd -sim
+
+build: ## build bin/roverd
+	$(BUILD) -o bin/roverd ./server
+
+test: prerequisites lint unit browser guest cross ## everything that CI relies on
+
+prerequisites:
+	@missing=; for c in $(COMMANDS); do command -v $$c >/dev/null || missing="$$missing $$c"; done; \
+	test -z "$$missing" || { echo "make test: missing$$missing: run \`make deps\` as root, or: apt-get install --no-install-recommends $(PACKAGES)" >&2; exit 1; }
+
+deps: ## install what the tests need, as root on Debian
+	apt-get -qq update
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $(PACKAGES)
+
+lint:
+	@unformatted=$$(gofmt -l bench hardware netpoll server web); test -z "$$unformatted" || { echo "gofmt these:" $$unformatted >&2; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+	cd web/browser && $(GO) vet ./... && $(STATICCHECK) ./...
+
+unit: ## the tests without hardware and browser
+	CGO_ENABLED=1 $(GO) test -race -timeout 5m ./...
+
+browser: build ## the page, in Chromium
+	cd web/browser && CGO_ENABLED=1 ROVERD_BIN=$(CURDIR)/bin/roverd $(GO) test -race -count=1 -timeout 10m ./...
+
+guest: ## the tests on GPIO lines, in a QEMU guest
+	$(GUESTTEST) -o bin/guest/hardware.test ./hardware
+	$(GUESTTEST) -o bin/guest/server.test ./server
+	hardware/gpiosim/guest -t 300 -a '-test.v -test.run GPIO' bin/guest/hardware.test bin/guest/server.test
+
+cross: ## build for the boards
+	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/roverd-arm64 ./server
+	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/roverd-armv7 ./server
+	GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/roverd-armv6 ./server
+	GOOS=linux GOARCH=arm64 $(GO) vet ./...
+	GOOS=linux GOARCH=arm $(GO) vet ./...
+
+fuzz: ## fuzz each target for FUZZTIME
+	$(GO) test -run '^$$' -fuzz FuzzDecoder -fuzztime $(FUZZTIME) ./server/websocket
+	$(GO) test -run '^$$' -fuzz FuzzUpgrade -fuzztime $(FUZZTIME) ./server/websocket
+	$(GO) test -run '^$$' -fuzz FuzzParseCommand -fuzztime $(FUZZTIME) ./server
+
+clean: ## remove what was built
+	rm -rf bin .cache
