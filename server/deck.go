@@ -88,6 +88,7 @@ func (d *deck) walk() {
 	}
 	if d.left > 0 && len(d.viewers) > 0 {
 		d.loop.Post(d.walkFn)
+		stepAside()
 		return
 	}
 	d.walking = false

@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -184,6 +185,7 @@ func (s *server) command(v *viewer, cmd hardware.Command) error {
 	if !v.control {
 		return &wireError{"not_allowed", "you may watch, not drive: only clients on the car's own computer may drive, unless roverd is started with -open"}
 	}
+	defer stepAside()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if cmd.Kind != hardware.Stop {
@@ -199,9 +201,14 @@ func (s *server) command(v *viewer, cmd hardware.Command) error {
 	return nil
 }
 
+// stepAside lets a loop give its processor to the car, if that has something to do. Loops that are busy with a crowd
+// would leave it none for as long as the scheduler lets them, which is 10 ms.
+func stepAside() { runtime.Gosched() }
+
 // leave ends a viewer. If it was the driver, the car stops at once.
 func (s *server) leave(v *viewer) {
 	s.publisher.crowd(-1)
+	defer stepAside()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.helm.release(v.id) {

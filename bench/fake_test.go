@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+const ack = `{"op":"ack","seq":1,"applied":true,"us":42}`
+
+// fake is a WebSocket server whose delays are known. Its fields are fixed before serve.
+type fake struct {
+	delay    time.Duration              // before each reply
+	stall    time.Duration              // once, before the reply to command number stallAt
+	stallAt  int                        //
+	reply    func(i int) string         // to command number i; "" closes the connection. An ack when nil
+	upgraded func(n int, conn net.Conn) // is told of connection number n, from 1
+	announce string                     // sent to all connections before each reply
+
+	mu    sync.Mutex
+	conns []net.Conn // that were upgraded, in order
+	done  sync.WaitGroup
+}
+
+// serve starts the server and returns its URL.
+func (f *fake) serve(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.done.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			f.done.Go(func() { f.connection(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		f.mu.Lock()
+		for _, conn := range f.conns {
+			conn.Close()
+		}
+		f.mu.Unlock()
+		f.done.Wait()
+	})
+	return "ws://" + ln.Addr().String()
+}
+
+func (f *fake) connection(conn net.Conn) {
+	defer conn.Close()
+	if _, err := ws.Upgrade(conn); err != nil {
+		return // GET /healthz gets its refusal from Upgrade
+	}
+	f.mu.Lock()
+	f.conns = append(f.conns, conn)
+	if f.upgraded != nil {
+		f.upgraded(len(f.conns), conn)
+	}
+	f.mu.Unlock()
+	for i := 0; ; i++ {
+		h, err := ws.ReadHeader(conn)
+		if err != nil {
+			return
+		}
+		if _, err := io.CopyN(io.Discard, conn, h.Length); err != nil {
+			return
+		}
+		time.Sleep(f.delay)
+		if f.stall > 0 && i == f.stallAt {
+			time.Sleep(f.stall)
+		}
+		text := ack
+		if f.reply != nil {
+			text = f.reply(i)
+		}
+		if text == "" {
+			return
+		}
+		if f.announce != "" {
+			f.mu.Lock()
+			for _, c := range f.conns {
+				ws.WriteFrame(c, ws.NewTextFrame([]byte(f.announce)))
+			}
+			f.mu.Unlock()
+		}
+		if ws.WriteFrame(conn, ws.NewTextFrame([]byte(text))) != nil {
+			return
+		}
+	}
+}
+
+// result is what one run of bench left behind.
+type result struct {
+	code           int
+	stdout, stderr string
+	report         report
+}
+
+// runBench runs bench as the command line does and reads its JSON file, if it got to write one.
+func runBench(t *testing.T, ctx context.Context, args ...string) result {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "figures.json")
+	var stdout, stderr strings.Builder
+	args = append([]string{args[0], "-json", file}, args[1:]...)
+	r := result{code: run(ctx, args, &stdout, &stderr)}
+	r.stdout, r.stderr = stdout.String(), stderr.String()
+	t.Logf("bench %s: exit code %d\n%s%s", strings.Join(args, " "), r.code, r.stdout, r.stderr)
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return r
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &r.report); err != nil {
+		t.Fatalf("the JSON file is not valid: %v\n%s", err, text)
+	}
+	return r
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+func TestIdleHolds(t *testing.T) {
+	f := &fake{}
+	r := runBench(t, t.Context(), "idle", "-n", "200", "-hold", "100ms", "-rate", "2000", "-pid", fmt.Sprint(os.Getpid()), f.serve(t))
+	if r.code != 0 {
+		t.Fatalf("exit code %d", r.code)
+	}
+	got := r.report.Idle
+	if got.Opened != 200 || got.Failed != 0 || got.Lost != 0 || got.Handshake.Count != 200 || got.Handshake.P50 <= 0 {
+		t.Errorf("got %+v; want 200 opened", got.crowdFigures)
+	}
+	if got.OpenSeconds < 199./2000 || got.OpenRate > 2011 {
+		t.Errorf("opened in %v s, %v/s; want no more than 2000/s", got.OpenSeconds, got.OpenRate)
+	}
+	if got.HoldSeconds < 0.1 {
+		t.Errorf("held for %v s; want 0.1", got.HoldSeconds)
+	}
+	p := got.Footprint
+	if p == nil || p.Before.Resident <= 0 || p.Held.Resident <= 0 || p.Held.Anonymous <= 0 || p.Held.Threads <= 0 || p.Held.CPU < p.Before.CPU {
+		t.Errorf("the process is %+v", p)
+	}
+	if r.report.Scenario != "idle" || r.report.Machine.CPUs != runtime.NumCPU() || !strings.HasPrefix(r.report.Machine.Kernel, "Linux ") {
+		t.Errorf("the report's head is %+v", r.report)
+	}
+	for _, want := range []string{"200 of 200 opened", "0 lost", "handshake", "resident"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("the output lacks %q", want)
+		}
+	}
+}
+
+func TestIdleReportsLost(t *testing.T) {
+	f := &fake{}
+	f.upgraded = func(n int, _ net.Conn) {
+		if n < 200 {
+			return
+		}
+		for _, conn := range f.conns[:30] {
+			conn.Close()
+		}
+		for _, conn := range f.conns[30:50] {
+			ws.WriteFrame(conn, ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusGoingAway, "bye")))
+			conn.(*net.TCPConn).CloseWrite()
+		}
+	}
+	r := runBench(t, t.Context(), "idle", "-n", "200", "-hold", "1s", f.serve(t))
+	got := r.report.Idle
+	if r.code != 1 || got == nil || got.Opened != 200 || got.Lost != 50 {
+		t.Fatalf("exit code %d, figures %+v; want 1, and 50 of 200 lost", r.code, got)
+	}
+	if n := got.Reasons["the server closed the connection: 1001 bye"]; n != 20 {
+		t.Errorf("%d were told goodbye; want 20", n)
+	}
+	if !strings.Contains(r.stderr, "0 of 200 viewers did not get in, 50 were lost") {
+		t.Errorf("stderr is %q", r.stderr)
+	}
+}
+
+func TestInterruptedRunReports(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	f := &fake{upgraded: func(n int, _ net.Conn) {
+		if n == 20 {
+			cancel()
+		}
+	}}
+	r := runBench(t, ctx, "idle", "-n", "10000", "-rate", "100", "-hold", "1m", f.serve(t))
+	if r.code != 1 || r.report.Idle == nil || !strings.Contains(r.report.Error, "canceled") {
+		t.Fatalf("exit code %d, report %+v", r.code, r.report)
+	}
+	if n := r.report.Idle.Opened; n < 1 || n >= 10000 || !strings.Contains(r.stdout, fmt.Sprintf("%d of 10000 opened", n)) {
+		t.Errorf("%d opened", n)
+	}
+}
+
+// answer serves a fixed answer to every connection.
+func answer(t *testing.T, text string) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conn.Read(make([]byte, 4096))
+			io.WriteString(conn, text)
+			conn.Close()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+func TestNoSuchServer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := ln.Addr().String()
+	ln.Close()
+	for name, test := range map[string]struct{ addr, want string }{
+		"nobody listens": {free, "connection refused: is roverd running at " + free + "?"},
+		"no WebSocket":   {answer(t, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), `it answered "HTTP/1.1 403 Forbidden"`},
+		"silence":        {answer(t, ""), "closed the connection without a word"},
+	} {
+		for _, scenario := range []string{"idle", "drive"} {
+			t.Run(name+" "+scenario, func(t *testing.T) {
+				r := runBench(t, t.Context(), scenario, "-n", "1000", "http://"+test.addr)
+				if r.code != 1 || !strings.Contains(r.stderr, test.want) {
+					t.Errorf("exit code %d, %q; want 1 and %q", r.code, r.stderr, test.want)
+				}
+				if r.stdout != "" || r.report.Idle != nil || r.report.Drive != nil {
+					t.Errorf("there are figures of a run that never began: %s", r.stdout)
+				}
+			})
+		}
+	}
+}
+
+func TestGoroutinesEnd(t *testing.T) {
+	before := runtime.NumGoroutine()
+	t.Run("run", func(t *testing.T) {
+		f := &fake{}
+		url := f.serve(t)
+		runBench(t, t.Context(), "idle", "-n", "10", "-hold", "0s", url)
+		runBench(t, t.Context(), "drive", "-n", "10", "-d", "100ms", "-warmup", "0s", url)
+	})
+	tick := time.NewTicker(10 * time.Millisecond) // those of easygo's poller end a little after its Close
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for runtime.NumGoroutine() > before {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}

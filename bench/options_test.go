@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestUsage(t *testing.T) {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	}
+	const url = "ws://127.0.0.1:9/ws"
+	for _, test := range []struct {
+		args, want string
+		code       int
+	}{
+		{"", "which scenario?", 2},
+		{"storm", `unknown scenario "storm"`, 2},
+		{"idle", "which server?", 2},
+		{"idle " + url + " -n 3", `unexpected argument "-n" after the URL; flags come before the URL`, 2},
+		{"idle -x " + url, "-x", 2},
+		{"idle -n 0 " + url, "-n 0: want 1 to", 2},
+		{"drive -n -1 " + url, "-n -1: want 0 to", 2},
+		{"idle -rate NaN " + url, "-rate NaN", 2},
+		{"drive -rate NaN " + url, "-rate NaN", 2},
+		{"drive -rate 1e9 " + url, "-rate 1e+09", 2},
+		{"drive -d 0s " + url, "-d 0s", 2},
+		{"drive -rate 10000 -d 5m " + url, "more than 1000000 commands", 2},
+		{"idle -hold -1s " + url, "can't be negative", 2},
+		{"idle -hold 1h " + url, "does not fit into -timeout 10m0s", 2},
+		{"idle -pid 99999999 " + url, "-pid 99999999: no such process", 2},
+		{"idle 127.0.0.1:9", `URL "127.0.0.1:9": want ws://`, 2},
+		{"idle https://127.0.0.1:9", `URL "https://127.0.0.1:9": want ws://`, 2},
+		{"idle ws:///ws", `URL "ws:///ws": want ws://`, 2},
+		{"idle ws://127.0.0.1:0/ws", "port 0: want 1 to 65535", 2},
+		{"idle ws://127.0.0.1:70000/ws", "70000", 2},
+		{"idle ws://192.0.2.1:9900/ws", "192.0.2.1 is neither this machine nor in a private network", 2},
+		{"drive ws://[2001:db8::1]/ws", "say -anywhere", 2},
+		{"idle -json /nowhere/f " + url, "-json: open /nowhere/f", 2},
+		{"help", "", 0},
+		{"idle -h", "", 0},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			var stdout, stderr strings.Builder
+			code := run(t.Context(), strings.Fields(test.args), &stdout, &stderr)
+			if code != test.code || !strings.Contains(stderr.String(), test.want) {
+				t.Errorf("exit code %d, %q; want %d and %q", code, stderr.String(), test.code, test.want)
+			}
+			if code == 0 && !strings.Contains(stdout.String(), "-anywhere") {
+				t.Errorf("the help is %q", stdout.String())
+			}
+		})
+	}
+	if files.Cur < mostViewers {
+		err := (&options{n: mostViewers, openRate: mostViewers, timeout: time.Hour}).check("idle")
+		if want := fmt.Sprintf("RLIMIT_NOFILE allows this process %d", files.Cur); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a million viewers: %v; want %q", err, want)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	for raw, want := range map[string]string{
+		"ws://127.0.0.1:9900/ws":     "127.0.0.1:9900 127.0.0.1:9900 /ws",
+		"http://10.1.2.3":            "10.1.2.3:80 10.1.2.3 /ws",
+		"http://127.0.0.1:9900/?a=b": "127.0.0.1:9900 127.0.0.1:9900 /?a=b",
+		"ws://[::1]:9900":            "[::1]:9900 [::1]:9900 /ws",
+	} {
+		got, err := resolve(t.Context(), raw, false)
+		if err != nil {
+			t.Errorf("%s: %v", raw, err)
+			continue
+		}
+		target, _, _ := strings.Cut(strings.TrimPrefix(string(got.request), "GET "), " ")
+		if s := fmt.Sprint(got.addr, " ", got.host, " ", target); s != want {
+			t.Errorf("%s: got %s; want %s", raw, s, want)
+		}
+	}
+	if _, err := resolve(t.Context(), "ws://192.0.2.1", true); err != nil {
+		t.Errorf("-anywhere: %v", err)
+	}
+}
+
+func TestSources(t *testing.T) {
+	chosen := []netip.Addr{{}}
+	for _, test := range []struct {
+		addr string
+		n    int
+		want []netip.Addr
+	}{
+		{"127.0.0.1", portsPerSource, chosen},
+		{"127.0.0.1", portsPerSource + 1, []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}},
+		{"10.0.0.1", 100_000, chosen},
+		{"::1", 100_000, chosen},
+	} {
+		to := target{addr: netip.AddrPortFrom(netip.MustParseAddr(test.addr), 9900)}
+		if got := to.sources(test.n); !slices.Equal(got, test.want) {
+			t.Errorf("%d to %s: from %v; want %v", test.n, test.addr, got, test.want)
+		}
+	}
+}
+
+func TestPercentiles(t *testing.T) {
+	var s samples
+	for i := 1000; i > 0; i-- {
+		s = append(s, time.Duration(i)*time.Microsecond)
+	}
+	if got, want := s.percentiles(), (percentiles{1000, 500, 900, 990, 999, 1000}); got != want {
+		t.Errorf("of 1 to 1000: %+v; want %+v", got, want)
+	}
+	if got, want := s[:3].percentiles(), (percentiles{3, 2, 3, 3, 3, 3}); got != want {
+		t.Errorf("of 1 to 3: %+v; want %+v", got, want)
+	}
+	if got := samples(nil).percentiles(); got != (percentiles{}) {
+		t.Errorf("of none: %+v", got)
+	}
+}
+
+func TestSleepUntil(t *testing.T) {
+	for _, d := range []time.Duration{-time.Second, 0, 100 * time.Microsecond, 5 * time.Millisecond} {
+		at := time.Now().Add(d)
+		if !sleepUntil(t.Context(), at) || time.Now().Before(at) {
+			t.Errorf("woke before %s had passed", d)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if sleepUntil(ctx, time.Now().Add(time.Hour)) {
+		t.Error("slept on after the end of its context")
+	}
+}
