@@ -40,7 +40,7 @@ type State struct {
 	Left, Right float64 // what the motors do, -1 to 1; not what was asked of them
 	Pan, Tilt   float64 // degrees
 	Cause       string  // why the motors last stopped without anybody's wish; empty once they are driven again
-	Levels      uint64  // of the lines, in the order of Car.Lines, the first in bit 0
+	Levels      uint64  // of the lines, in the order of Car.Roles, the first in bit 0
 }
 
 // Car is the actor. Do may be called from any goroutine; all else belongs to the one that runs Run.
@@ -87,8 +87,8 @@ func New(cfg Config, lines Lines, onChange func(State)) *Car {
 	return c
 }
 
-// Lines returns the parts that the car's lines play, as in "left.forward".
-func (c *Car) Lines() []string { return c.roles }
+// Roles returns the parts that the car's lines play, as in "left.forward".
+func (c *Car) Roles() []string { return c.roles }
 
 // TTL returns how long the motors run on one drive command that does not say so itself.
 func (c *Car) TTL() time.Duration { return c.cfg.TTL }
@@ -218,6 +218,7 @@ func (c *Car) move(now time.Time) error {
 	if err := c.lines.Set(c.next); err != nil {
 		return err
 	}
+	now = time.Now() // the dead time begins when the lines have fallen, however long that took
 	copy(c.values, c.next)
 	c.left.set(left, now)
 	c.right.set(right, now)

@@ -37,8 +37,9 @@ type tape struct {
 	mu sync.Mutex
 
 	steps  [][]int
-	fell   [6]time.Time // when each line last went down
-	err    error        // what Set fails with
+	fell   [6]time.Time  // when each line last went down
+	err    error         // what Set fails with
+	slow   time.Duration // what the next Set takes
 	closed bool
 }
 
@@ -51,6 +52,8 @@ func (l *tape) Set(values []int) error {
 	if l.err != nil {
 		return l.err
 	}
+	time.Sleep(l.slow)
+	l.slow = 0
 	before, now := l.last(), time.Now()
 	for _, pair := range [][2]int{{leftForward, leftBackward}, {rightForward, rightBackward}} {
 		if values[pair[0]] == 1 && values[pair[1]] == 1 {
@@ -282,6 +285,20 @@ func TestReversalPausesForTheDeadTime(t *testing.T) {
 		r.wantLines("a stop in between does not shorten it", 0, 0, 0, 1, 0, 1)
 		time.Sleep(DefaultDeadTime)
 		r.wantLines("then it turns", 1, 0, 1, 1, 0, 1)
+	})
+}
+
+// The dead time counts from when the lines have fallen, not from when the call that lowers them began.
+func TestDeadTimeOutlastsASlowCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, Config{})
+		defer r.end()
+		r.drive(1, 1)
+		r.lines.mu.Lock()
+		r.lines.slow = 40 * time.Millisecond
+		r.lines.mu.Unlock()
+		r.Do(Command{Kind: Drive, Left: -1, Right: -1, At: time.Now()})
+		time.Sleep(DefaultTTL) // tape complains if the dead time is cut short
 	})
 }
 

@@ -10,7 +10,7 @@ type Lines interface {
 	Close() error
 }
 
-// Simulated is a set of lines in memory.
+// Simulated stands for lines that are not there: whatever they are set to, they are.
 type Simulated struct{}
 
 func (Simulated) Set([]int) error { return nil }

@@ -51,9 +51,6 @@ const (
 // SetHandler makes h receive the events from now on.
 func (c *Conn) SetHandler(h Handler) { c.handler = h }
 
-// Loop returns the loop that serves the connection.
-func (c *Conn) Loop() *Loop { return c.loop }
-
 // handle serves one event: at most one read and, whatever the handler wrote, at most one write.
 func (c *Conn) handle(events uint32) {
 	l := c.loop
@@ -173,17 +170,18 @@ func (c *Conn) watch(events uint8) {
 }
 
 // SetDeadline has Expired called once d has passed, to the grain of the loop's tick and never early; zero clears it.
+// After Finish, which has a deadline of its own, and Close it can't be set.
 func (c *Conn) SetDeadline(d time.Duration) {
 	l := c.loop
 	if c.deadline != 0 {
 		c.deadline = 0
 		l.deadlines--
 	}
-	if d <= 0 || c.state == closed {
+	if d <= 0 || c.state != open {
 		return
 	}
 	ticks := (d + l.cfg.Tick - 1) / l.cfg.Tick
-	c.deadline = l.tick + uint32(ticks) + 1 // the tick now running is already partly over
+	c.deadline = l.tick() + uint32(ticks) + 1 // the tick now running is already partly over
 	l.deadlines++
 	l.startTicks()
 }
@@ -204,8 +202,8 @@ func (c *Conn) Finish() {
 	if c.state != open {
 		return
 	}
-	c.state = finishing
 	c.SetDeadline(lingerTime)
+	c.state = finishing
 	if c.loop.corked != c {
 		c.conclude()
 	}

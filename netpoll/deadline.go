@@ -1,6 +1,6 @@
 package netpoll
 
-import "encoding/binary"
+import "time"
 
 // Deadlines cost a connection four bytes and no timer: while any is set, one timerfd per loop ticks, and each tick
 // sweeps the connections in slices, so that a large crowd does not hold up the events in between.
@@ -18,20 +18,22 @@ func (l *Loop) startTicks() {
 
 func (l *Loop) onTick() {
 	var count [8]byte
-	if n, _ := read(l.timer, count[:]); n != len(count) {
-		return
-	}
-	l.tick += uint32(binary.NativeEndian.Uint64(count[:]))
+	read(l.timer, count[:])
 	if !l.sweeping {
 		l.sweeping = true
 		l.sweep(0)
 	}
 }
 
+// tick returns the number of the tick that runs. It comes from the clock and not from counting the timer's, which are
+// late when the loop is. It begins at 1, since 0 stands for no deadline.
+func (l *Loop) tick() uint32 { return uint32(time.Since(l.start)/l.cfg.Tick) + 1 }
+
 func (l *Loop) sweep(from int) {
+	now := l.tick()
 	to := min(from+sweepSize, len(l.conns))
 	for _, c := range l.conns[from:to] {
-		if c == nil || c.state == closed || c.deadline == 0 || int32(c.deadline-l.tick) > 0 {
+		if c == nil || c.state == closed || c.deadline == 0 || int32(c.deadline-now) > 0 {
 			continue
 		}
 		c.SetDeadline(0)

@@ -23,9 +23,8 @@ type Listener struct {
 	addr netip.AddrPort
 
 	// Owned by the goroutine of the loop that accepts on it.
-	loop   *Loop
-	open   func(*Conn) Handler
-	paused bool
+	loop *Loop
+	open func(*Conn) Handler
 }
 
 // Listen opens n listeners on one address, for n loops; the kernel spreads new connections over them (SO_REUSEPORT,
@@ -93,7 +92,8 @@ func (ln *Listener) Addr() netip.AddrPort { return ln.addr }
 func (ln *Listener) Close() { unix.Close(ln.fd) }
 
 // Accept has the loop accept connections on ln. For each, open is called on the loop's goroutine and returns the
-// handler; nil closes the connection. The loop closes the listener when it ends.
+// handler; nil closes the connection. The loop closes the listener when it ends. It must not be called on the loop's own
+// goroutine.
 func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler) error {
 	errc := make(chan error, 1)
 	ok := l.Post(func() {
@@ -105,7 +105,12 @@ func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler) error {
 		ln.Close()
 		return ErrLoopClosed
 	}
-	return <-errc
+	select {
+	case err := <-errc:
+		return err
+	case <-l.done: // broken down before it came to it
+		return ErrLoopClosed
+	}
 }
 
 func (ln *Listener) accept() {
@@ -143,20 +148,13 @@ func (ln *Listener) pause(err error) {
 		l.warn(err)
 		return
 	}
-	ln.paused = true
 	time.AfterFunc(acceptPause, func() {
 		l.Post(func() {
-			ln.paused = false
 			if err := l.poll.Mod(ln.fd, unix.EPOLLIN); err != nil {
 				l.warn(err)
 			}
 		})
 	})
-}
-
-func (ln *Listener) stop() {
-	ln.loop.poll.Del(ln.fd)
-	ln.Close()
 }
 
 // ignore is the handler of a connection that was refused.

@@ -7,7 +7,8 @@
 // closure and no lock per connection or per event, only a slot number that the kernel hands back (epoll_ctl(2),
 // epoll_data).
 //
-// Two calls may come from any goroutine, [Loop.Post] and [Loop.Close]; all else belongs to the loop's goroutine.
+// [Loop.Post] may be called from any goroutine, [Loop.Accept] and [Loop.Close] from any but the loop's own, for which
+// they wait; all else belongs to the loop's goroutine.
 package netpoll
 
 import (
@@ -57,20 +58,19 @@ type Loop struct {
 	wake  int // eventfd
 	timer int // timerfd
 	cfg   Config
+	start time.Time     // of tick 1
 	done  chan struct{} // closed when the loop has ended
 	close sync.Once
 
 	// Owned by the loop's goroutine.
 	conns     []*Conn // by slot
 	free      []uint32
-	live      int
 	listeners []*Listener
 	events    []unix.EpollEvent
 	in, out   []byte   // scratch: what this event read, and what its handler wants written
 	corked    *Conn    // whose output gathers in out
 	closing   []ending // closed in this turn, reaped at its end
-	tick      uint32
-	deadlines int // connections that have one
+	deadlines int      // connections that have one
 	ticking   bool
 	sweeping  bool
 
@@ -89,7 +89,7 @@ func NewLoop(cfg Config) (*Loop, error) {
 	}
 	l := &Loop{
 		set: -1, wake: -1, timer: -1, cfg: cfg, done: make(chan struct{}),
-		events: make([]unix.EpollEvent, batchSize), in: make([]byte, readSize), tick: 1,
+		events: make([]unix.EpollEvent, batchSize), in: make([]byte, readSize), start: time.Now(),
 	}
 	err := l.open()
 	if err != nil {
@@ -159,13 +159,12 @@ func (l *Loop) reap() {
 		l.closing[i] = ending{}
 		l.conns[c.slot] = nil
 		l.free = append(l.free, c.slot)
-		l.live--
 		c.SetDeadline(0)
 		if c.detached {
 			continue
 		}
-		unix.Close(int(c.fd))
 		c.handler.Closed(c, err)
+		unix.Close(int(c.fd))
 	}
 	l.closing = l.closing[:0]
 }
@@ -186,12 +185,8 @@ func (l *Loop) adopt(fd int, events uint8) (*Conn, error) {
 	} else {
 		l.conns = append(l.conns, c)
 	}
-	l.live++
 	return c, nil
 }
-
-// Len returns the number of open connections.
-func (l *Loop) Len() int { return l.live }
 
 // Post has f run on the loop's goroutine, in the order of the calls, and never blocks. It reports whether f will
 // run: a loop that has been closed takes nothing more.
@@ -241,9 +236,7 @@ func (l *Loop) runPosted() {
 
 // end closes what the loop holds, on its goroutine, and lets Close go on.
 func (l *Loop) end(err error) {
-	for _, ln := range l.listeners {
-		ln.stop()
-	}
+	l.stopListening()
 	for _, c := range l.conns {
 		if c != nil {
 			c.Close(err)
@@ -251,6 +244,14 @@ func (l *Loop) end(err error) {
 	}
 	l.reap()
 	close(l.done)
+}
+
+func (l *Loop) stopListening() {
+	for _, ln := range l.listeners {
+		l.poll.Del(ln.fd)
+		ln.Close()
+	}
+	l.listeners = nil
 }
 
 // abort ends the loop where it stands: after a panic its handlers can't be trusted to hear of anything, so they don't.
@@ -261,9 +262,7 @@ func (l *Loop) abort(err error) {
 	if l.ended() {
 		return
 	}
-	for _, ln := range l.listeners {
-		ln.stop()
-	}
+	l.stopListening()
 	for _, c := range l.conns {
 		if c != nil && !c.detached {
 			unix.Close(int(c.fd))

@@ -293,8 +293,8 @@ func TestClosedExactlyOnce(t *testing.T) {
 			if r.closed != 1 || r.err != tt.want {
 				t.Errorf("closed %d times with %v, want once with %v", r.closed, r.err, tt.want)
 			}
-			if l.Len() != 0 {
-				t.Errorf("%d connections left", l.Len())
+			if len(l.free) != len(l.conns) {
+				t.Errorf("%d slots, %d free", len(l.conns), len(l.free))
 			}
 		})
 	}
@@ -358,8 +358,8 @@ func TestSlotsAreReused(t *testing.T) {
 		wait(t, r.end, "Closed")
 	}
 	on(t, l, func() {
-		if len(l.conns) > 2 || l.live != 0 {
-			t.Errorf("%d slots, %d live", len(l.conns), l.live)
+		if len(l.conns) > 2 || len(l.free) != len(l.conns) {
+			t.Errorf("%d slots, %d free", len(l.conns), len(l.free))
 		}
 	})
 }

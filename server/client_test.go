@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -161,6 +162,16 @@ func newLogBuffer() *logBuffer {
 func (b *logBuffer) Write(p []byte) (int, error) {
 	b.bytes <- append(<-b.bytes, p...)
 	return len(p), nil
+}
+
+// expect waits until the log has the text, which another goroutine writes.
+func (b *logBuffer) expect(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(b.String(), text); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("the log lacks %q:\n%s", text, b)
+		}
+	}
 }
 
 func (b *logBuffer) String() string {

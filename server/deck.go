@@ -98,6 +98,9 @@ func (d *deck) walk() {
 func (d *deck) add(v *viewer) {
 	v.index = len(d.viewers)
 	d.viewers = append(d.viewers, v)
+	if d.walking {
+		d.left++ // or the walk would end one short of its round
+	}
 }
 
 // remove lets a viewer go; the last one moves to its place.
@@ -142,6 +145,7 @@ func (d *deck) sendAnswers() {
 func (d *deck) dismiss() {
 	goodbye := websocket.AppendClose(nil, ws.StatusGoingAway, "roverd is stopping")
 	for _, v := range d.viewers {
+		v.show(d.topic.Load()) // the walk would come too late
 		v.conn.Write(goodbye)
 		v.conn.Finish()
 	}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"roverd/netpoll"
@@ -43,7 +46,7 @@ func (g *guest) upgrade(c *netpoll.Conn, head, rest []byte) {
 	response, err := websocket.Upgrade(head, checkUpgrade)
 	c.Write(response)
 	if err != nil {
-		g.deck.srv.complain("refused an upgrade: "+err.Error(), c)
+		g.deck.srv.complain("refused an upgrade to WebSocket", err, c)
 		c.Finish()
 		return
 	}
@@ -52,6 +55,24 @@ func (g *guest) upgrade(c *netpoll.Conn, head, rest []byte) {
 	if len(rest) > 0 {
 		v.Data(c, rest)
 	}
+}
+
+// checkUpgrade refuses WebSockets on other paths than / and /ws, and those that a page of another site opens: browsers
+// let any page connect to any host, and without this any page could drive the car of whoever looks at it
+// (RFC 6455 section 10.2). Clients that are not browsers send no Origin.
+func checkUpgrade(r websocket.Request) error {
+	path, _, _ := strings.Cut(r.Target, "?")
+	if path != "/" && path != "/ws" {
+		return &websocket.Refusal{Status: http.StatusNotFound, Reason: "no WebSocket at " + path + ": it is at / and /ws"}
+	}
+	if r.Origin != "" {
+		origin, err := url.Parse(r.Origin)
+		if err != nil || !strings.EqualFold(origin.Host, r.Host) {
+			return &websocket.Refusal{Status: http.StatusForbidden,
+				Reason: "a page from " + r.Origin + " may not connect to " + r.Host}
+		}
+	}
+	return nil
 }
 
 // handOver gives an ordinary HTTP request, as far as it has been read, to net/http.
@@ -71,7 +92,7 @@ func (g *guest) handOver(c *netpoll.Conn, read []byte) {
 
 // turnAway answers with an error and ends the connection.
 func (g *guest) turnAway(c *netpoll.Conn, status int, reason string) {
-	g.deck.srv.complain(fmt.Sprintf("turned away with %d: %s", status, reason), c)
+	g.deck.srv.complain("turned a request away", errors.New(reason), c)
 	c.Write(fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
 		status, http.StatusText(status), len(reason)+1, reason))
 	c.Finish()

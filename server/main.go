@@ -16,9 +16,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
 const helpText = `roverd drives a robot car from any browser.
@@ -31,8 +28,14 @@ Every flag can also be set in the environment: -log-level as ROVERD_LOG_LEVEL.
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup sets it
+		ends = append(ends, syscall.SIGHUP) // the terminal has gone
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	// By default a write to a closed pipe (`roverd | tee log`) ends a Go program on the spot, with the wheels turning.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
@@ -80,20 +83,13 @@ func runServe(ctx context.Context, args []string, getenv func(string) string, st
 	if err != nil {
 		return err
 	}
-	logger := newLogger(cfg.LogLevel, stderr)
-	defer logger.Sync()
+	logger, closeLog := newLogger(cfg.LogLevel, stderr)
+	defer closeLog()
 	s, listeners, err := newServer(cfg, logger)
 	if err != nil {
 		return err
 	}
 	return s.run(ctx, listeners, stdout)
-}
-
-func newLogger(level zapcore.Level, w io.Writer) *zap.Logger {
-	enc := zap.NewProductionEncoderConfig()
-	enc.EncodeTime = zapcore.ISO8601TimeEncoder
-	enc.EncodeLevel = zapcore.CapitalLevelEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(w)), level))
 }
 
 // revision is set by the Makefile to what `git describe` says.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -69,7 +70,7 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 			for _, ln := range listeners {
 				ln.Close()
 			}
-			return nil, nil, fmt.Errorf("%s: motors.%w", cfg.file, err)
+			return nil, nil, fmt.Errorf("%s: %w", cfg.file, err)
 		}
 	}
 	s.where = where
@@ -85,13 +86,24 @@ func (s *server) run(ctx context.Context, listeners []*netpoll.Listener, stdout 
 	publishing, endPublishing := context.WithCancel(context.Background())
 	web := s.newHTTPServer()
 	var car, publisher, http sync.WaitGroup
+	var carErr error // of car
 
 	if err := s.openDecks(len(listeners), fail); err != nil {
 		fail(err)
 	}
-	car.Go(func() { fail(s.car.Run(ctx)) })
-	publisher.Go(func() { s.publisher.run(publishing) })
-	http.Go(func() { fail(serveHTTP(web, s.handover)) })
+	car.Go(func() {
+		carErr = s.car.Run(ctx)
+		fail(carErr)
+	})
+	publisher.Go(func() {
+		defer func() {
+			if v := recover(); v != nil { // stop in order, and with the car, instead of dying on the spot
+				fail(fmt.Errorf("panic in the publisher: %v\n%s", v, debug.Stack()))
+			}
+		}()
+		s.publisher.run(publishing)
+	})
+	http.Go(func() { fail(web.Serve(s.handover)) })
 	for i, ln := range listeners {
 		if i >= len(s.decks) {
 			ln.Close()
@@ -105,7 +117,11 @@ func (s *server) run(ctx context.Context, listeners []*netpoll.Listener, stdout 
 
 	<-ctx.Done()
 	car.Wait()
-	s.log.Info("the car stands; closing the connections")
+	if carErr != nil {
+		s.log.Error("the car may not stand", zap.Error(carErr))
+	} else {
+		s.log.Info("the car stands; closing the connections")
+	}
 	endPublishing()
 	publisher.Wait()
 	for _, d := range s.decks {
@@ -116,7 +132,7 @@ func (s *server) run(ctx context.Context, listeners []*netpoll.Listener, stdout 
 	http.Wait()
 	err := context.Cause(ctx)
 	if errors.Is(err, context.Canceled) {
-		err = nil
+		err = carErr
 	}
 	s.log.Info("stopped", zap.Error(err))
 	return err
@@ -128,7 +144,7 @@ func (s *server) openDecks(n int, fail func(error)) error {
 			if fatal {
 				fail(err)
 			} else {
-				s.trouble.Error(err.Error())
+				s.trouble.Error("event loop", zap.Error(err))
 			}
 		}})
 		if err != nil {
@@ -173,6 +189,9 @@ func (s *server) join(d *deck, c *netpoll.Conn) *viewer {
 	}
 	c.SetHandler(v)
 	d.add(v)
+	if f := d.topic.Load(); f != nil {
+		v.shown = f.version // the snapshot below is as new as that
+	}
 	s.publisher.crowd(1)
 	v.send(ws.OpText, encode(welcomeMessage{"welcome", protocol, viewerName(v.id), role, s.car.TTL().Milliseconds(),
 		s.where, s.cfg.Camera.URL}))
@@ -188,16 +207,18 @@ func (s *server) command(v *viewer, cmd hardware.Command) error {
 	defer stepAside()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if cmd.Kind != hardware.Stop {
-		before := s.helm.driver
-		if !s.helm.take(v.id, cmd.At) {
-			return &wireError{"not_driver", fmt.Sprintf("%s drives; wait until it leaves or has been silent for %s", viewerName(before), helmIdle)}
-		}
-		if before != v.id {
-			s.driverChanged(v.id, "took the free helm")
-		}
+	if cmd.Kind == hardware.Stop {
+		s.car.Do(cmd)
+		return nil
+	}
+	before := s.helm.driver
+	if !s.helm.take(v.id, cmd.At) {
+		return &wireError{"not_driver", fmt.Sprintf("%s drives; wait until it leaves or has been silent for %s", viewerName(before), helmIdle)}
 	}
 	s.car.Do(cmd)
+	if before != v.id {
+		s.driverChanged(v.id, "took the free helm")
+	}
 	return nil
 }
 
@@ -208,12 +229,12 @@ func stepAside() { runtime.Gosched() }
 // leave ends a viewer. If it was the driver, the car stops at once.
 func (s *server) leave(v *viewer) {
 	s.publisher.crowd(-1)
-	defer stepAside()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.helm.release(v.id) {
 		s.car.Do(hardware.Command{Kind: hardware.Stop, Cause: hardware.CauseDisconnect, At: time.Now()})
 		s.driverChanged(0, "the driver disconnected")
+		defer stepAside()
 	}
 }
 
@@ -235,22 +256,22 @@ func (s *server) driverChanged(id uint64, why string) {
 
 // carChanged is told every new state of the car, on the car's goroutine.
 func (s *server) carChanged(state hardware.State) {
-	s.publisher.change(func(m *stateMessage) { m.setCar(state, s.car.Lines(), s.car.Servos()) })
+	s.publisher.change(func(m *stateMessage) { m.setCar(state, s.car.Roles(), s.car.Servos()) })
 }
 
 // lost notes the end of a connection, unless it is an ordinary one.
 func (s *server) lost(err error, c *netpoll.Conn) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, netpoll.ErrLoopClosed) {
-		s.complain(err.Error(), c)
+		s.complain("lost a connection", err, c)
 	}
 }
 
-// complain logs what a client did wrong: the first of each class in a minute.
-func (s *server) complain(class string, c *netpoll.Conn) {
-	peer := c.Peer()
-	if !peer.IsValid() { // it has already hung up
-		s.trouble.Warn(class)
-		return
+// complain logs what a client did wrong: the first of each class in a minute. The client's own words belong into err:
+// as a field they are escaped, and don't make a class of their own.
+func (s *server) complain(class string, err error, c *netpoll.Conn) {
+	fields := []zap.Field{zap.Error(err)}
+	if peer := c.Peer(); peer.IsValid() { // else it has already hung up
+		fields = append(fields, zap.Stringer("peer", peer))
 	}
-	s.trouble.Warn(class, zap.Stringer("peer", peer))
+	s.trouble.Warn(class, fields...)
 }

@@ -5,16 +5,23 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"roverd/hardware"
+	"roverd/netpoll"
 	"roverd/server/websocket"
 
 	"github.com/gobwas/ws"
@@ -53,12 +60,14 @@ func start(t *testing.T, args ...string) (addr string, log *logBuffer) {
 
 func noEnv(string) string { return "" }
 
+var announcement = regexp.MustCompile(`open http://(.*)/ in a browser`)
+
 // announced reads the address from what the program prints, and keeps reading.
 func announced(t *testing.T, stdout io.Reader) string {
 	t.Helper()
 	r := bufio.NewReader(stdout)
 	line, err := r.ReadString('\n')
-	m := regexp.MustCompile(`open http://(.*)/ in a browser`).FindStringSubmatch(line)
+	m := announcement.FindStringSubmatch(line)
 	if m == nil {
 		t.Fatalf("roverd says %q, %v", line, err)
 	}
@@ -158,9 +167,7 @@ func TestOneDrivesOthersWait(t *testing.T) {
 	second.send("back")
 	second.expectState("the second drives", func(m message) bool { return m.Driver == hello2.ID && m.Motion.Left == -1 })
 	for _, want := range []string{`driver	{"now": "` + hello.ID + `"`, "the driver disconnected", `driver	{"now": "` + hello2.ID + `"`} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("the log lacks %q:\n%s", want, log)
-		}
+		log.expect(t, want)
 	}
 }
 
@@ -212,8 +219,8 @@ func TestBadFramesCloseTheirConnectionOnly(t *testing.T) {
 	}
 	bystander.send("up")
 	bystander.expect("ack", func(m message) bool { return m.Op == "ack" && m.Applied })
-	if !strings.Contains(log.String(), "longer than 4096 bytes") {
-		t.Errorf("the log does not name the fault:\n%s", log)
+	if log.expect(t, "took the free helm"); strings.Count(log.String(), "a client broke the WebSocket protocol") != 1 {
+		t.Errorf("the log should name this class of fault, and only once:\n%s", log)
 	}
 }
 
@@ -233,6 +240,83 @@ func TestPingIsAnswered(t *testing.T) {
 			return
 		}
 	}
+}
+
+// What a client sends can neither forge log lines nor flood the log.
+func TestLogIsNotTheClients(t *testing.T) {
+	addr, log := start(t)
+	for i := range 50 {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, upgradeTo("/", fmt.Sprintf("Origin: http://\x1b[2J\rINFO forged %d\r\n", i)))
+		io.Copy(io.Discard, conn)
+		conn.Close()
+	}
+	c, _ := dial(t, addr)
+	c.send("up")
+	if log.expect(t, "took the free helm"); strings.ContainsAny(log.String(), "\x1b\r") || strings.Count(log.String(), "refused an upgrade") != 1 {
+		t.Errorf("the log is %q", log)
+	}
+}
+
+// A log that nobody reads holds nothing up, not even the end of the program.
+func TestLogThatBlocks(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	in, out := io.Pipe()
+	logIn, logOut := io.Pipe() // nobody reads it
+	code := make(chan int, 1)
+	go func() { code <- run(ctx, []string{"-addr", "127.0.0.1:0"}, noEnv, out, logOut) }()
+	addr := announced(t, in)
+	for range 3 {
+		c, _ := dial(t, addr)
+		c.send("up")
+		c.expect("the ack", func(m message) bool { return m.Op == "ack" && m.Applied })
+		c.conn.Close()
+		watcher, _ := dial(t, addr)
+		watcher.expectState("free", func(m message) bool { return m.Driver == "" })
+		watcher.conn.Close()
+	}
+	stop()
+	if got := <-code; got != 0 {
+		t.Errorf("exit code %d", got)
+	}
+	out.Close()
+	logIn.Close() // lets the writer go
+}
+
+// A viewer that is let go in the middle of what it sent does not drive with the rest of it: its driving would outlast
+// the stop that its going caused, and the helm would stay with nobody.
+func TestNoCommandAfterBeingLetGo(t *testing.T) {
+	addr, _ := start(t)
+	ghost, _ := dial(t, addr)
+	watcher, hello := dial(t, addr)
+	watcher.expectState("both are here", func(m message) bool { return m.Viewers == 2 })
+	// One segment's worth: more pongs than may be owed, and then a command.
+	ping := ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame(bytes.Repeat([]byte("x"), 125))))
+	up := ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte("up"))))
+	flood := bytes.Repeat(append(bytes.Repeat(ping, 100), up...), 50)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			ghost.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
+			if _, err := ghost.conn.Write(flood); err != nil {
+				return
+			}
+		}
+	}()
+	watcher.expectState("it is let go", func(m message) bool { return m.Viewers == 1 })
+	watcher.send("back")
+	watcher.expect("the ack", func(m message) bool {
+		if m.Op == "error" {
+			t.Fatalf("%s: %s", m.Code, m.Message)
+		}
+		return m.Op == "ack"
+	})
+	watcher.expectState("the one who is left drives", func(m message) bool { return m.Driver == hello.ID })
+	<-done
 }
 
 // A client may send its request and its first commands in one piece, or a byte at a time.
@@ -489,4 +573,138 @@ func write(t *testing.T, text string) (file string) {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// failingLines can be set once the test lets them, and not afterwards.
+type failingLines struct{ broken atomic.Bool }
+
+func (l *failingLines) Set([]int) error {
+	if l.broken.Load() {
+		return errors.New("input/output error")
+	}
+	return nil
+}
+
+func (l *failingLines) Close() error { return nil }
+
+// If the lines can't be set low at the end, the log does not say that the car stands, nor the exit code that all is well.
+func TestStoppingTellsOfAFault(t *testing.T) {
+	cfg, err := loadConfig([]string{"-addr", "127.0.0.1:0"}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := newLogBuffer()
+	logger, closeLog := newLogger(cfg.LogLevel, log)
+	s, listeners, err := newServer(cfg, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := &failingLines{}
+	s.car = hardware.New(cfg.car(), lines, s.carChanged)
+	ctx, stop := context.WithCancel(context.Background())
+	in, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx, listeners, out) }()
+	c, _ := dial(t, announced(t, in))
+	c.send("up")
+	c.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
+	lines.broken.Store(true)
+	stop()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "input/output error") {
+		t.Errorf("run returned %v", err)
+	}
+	out.Close()
+	if closeLog(); strings.Contains(log.String(), "the car stands") || !strings.Contains(log.String(), "the car may not stand") {
+		t.Errorf("the log says\n%s", log)
+	}
+}
+
+// `roverd 2>&1 | tee log`, and tee goes: by default the next line logged would end the process, with the wheels turning.
+func TestClosedPipeIsSurvived(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "-addr", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "ROVERD_TEST_MAIN=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var addr string
+	for lines := bufio.NewScanner(out); addr == "" && lines.Scan(); { // the log stands among them
+		if m := announcement.FindStringSubmatch(lines.Text()); m != nil {
+			addr = m[1]
+		}
+	}
+	out.Close()
+	driver, hello := dial(t, addr)
+	driver.send("up") // is logged
+	driver.expectState("driving", func(m message) bool { return m.Driver == hello.ID && m.Motion.Left == 1 })
+	driver.conn.Close() // is logged
+	watcher, _ := dial(t, addr)
+	watcher.expectState("free", func(m message) bool { return m.Driver == "" })
+	cmd.Process.Signal(syscall.SIGHUP)
+	watcher.expectClose(ws.StatusGoingAway)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after SIGHUP it ended with %v", err)
+	}
+}
+
+// Who joins during a walk through the crowd takes nobody's place in it.
+func TestWalkSeesEveryoneWhileOthersJoin(t *testing.T) {
+	s := &server{publisher: newPublisher()}
+	loop, err := netpoll.NewLoop(netpoll.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loop.Close()
+	// Each viewer has a connection whose other end nobody reads: what counts is which version it was sent.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	d := newDeck(s, loop)
+	d.walkFn = func() {} // the test takes the steps itself
+	at := ln.Addr().(*net.TCPAddr).AddrPort()
+	join := func() {
+		v := &viewer{deck: d, id: 1}
+		c, err := loop.Dial(netip.Addr{}, at, nil, &guest{deck: d})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		v.conn = c
+		d.add(v)
+	}
+	done := make(chan struct{})
+	loop.Post(func() {
+		defer close(done)
+		for range 3 * fanSlice {
+			join()
+		}
+		d.next = fanSlice // a walk starts where the last one ended
+		f := &frame{1, nil}
+		d.topic.Store(f)
+		d.begin()
+		old := len(d.viewers)
+		for range 10 {
+			join()
+			d.viewers[len(d.viewers)-1].shown = f.version
+		}
+		for d.walking {
+			d.walk()
+		}
+		for i, v := range d.viewers[:old] {
+			if v.shown != f.version {
+				t.Errorf("viewer %d of %d was passed over", i, old)
+			}
+		}
+	})
+	<-done
 }

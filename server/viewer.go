@@ -34,7 +34,7 @@ type viewer struct {
 // Data reads the client's messages.
 func (v *viewer) Data(c *netpoll.Conn, p []byte) {
 	at := time.Now()
-	for {
+	for v.index >= 0 { // a viewer that was let go says nothing more, whatever else it has sent
 		m, rest, err := v.decoder.Next(p, websocket.Server, maxMessage)
 		if err != nil {
 			v.fail(err)
@@ -50,10 +50,8 @@ func (v *viewer) Data(c *netpoll.Conn, p []byte) {
 		case ws.OpClose:
 			v.close(m.Code, "")
 			return
-		default:
-			if m.Op == 0 {
-				return
-			}
+		case 0:
+			return
 		}
 		p = rest
 	}
@@ -63,7 +61,7 @@ func (v *viewer) Data(c *netpoll.Conn, p []byte) {
 func (v *viewer) fail(err error) {
 	fault := &websocket.Error{Code: ws.StatusInternalServerError, Reason: err.Error()}
 	errors.As(err, &fault)
-	v.deck.srv.complain("websocket: "+fault.Reason, v.conn)
+	v.deck.srv.complain("a client broke the WebSocket protocol", fault, v.conn)
 	v.close(fault.Code, fault.Reason)
 }
 
