@@ -36,6 +36,7 @@ type Conn struct {
 	deadline uint32 // the tick at which it expires; 0 is none
 	events   uint8  // what the socket is watched for: EPOLLIN, EPOLLOUT
 	state    state
+	paused   bool // not read until rest has gone
 	detached bool // the descriptor is somebody else's now
 }
 
@@ -108,6 +109,14 @@ func (c *Conn) Backlog() int {
 	return n
 }
 
+// Pause stops reading until all output has gone: for a handler whose input makes more of it. It has no effect, and
+// need not be undone, where the kernel takes the output at once.
+func (c *Conn) Pause() {
+	if c.paused = true; c.state == open {
+		c.watch()
+	}
+}
+
 // uncork writes what the event's handler produced.
 func (l *Loop) uncork() {
 	c := l.corked
@@ -119,6 +128,9 @@ func (l *Loop) uncork() {
 		l.out = nil // one large reply must not stay for ever
 	}
 	l.out = l.out[:0]
+	if len(c.rest) == 0 {
+		c.paused = false
+	}
 	if c.state == finishing {
 		c.conclude()
 	}
@@ -138,7 +150,7 @@ func (c *Conn) send(p []byte) {
 	}
 	if n < len(p) {
 		c.rest = append([]byte(nil), p[n:]...)
-		c.watch(unix.EPOLLIN | unix.EPOLLOUT)
+		c.watch()
 	}
 }
 
@@ -153,12 +165,22 @@ func (c *Conn) flush() {
 		return
 	}
 	if c.rest = c.rest[n:]; len(c.rest) == 0 {
-		c.rest = nil
-		c.watch(unix.EPOLLIN)
+		c.rest, c.paused = nil, false
+		c.watch()
 	}
 }
 
-func (c *Conn) watch(events uint8) {
+// watch has the kernel tell of what the connection waits for now.
+func (c *Conn) watch() {
+	var events uint8
+	switch {
+	case len(c.rest) == 0:
+		events = unix.EPOLLIN
+	case c.paused || c.state == finishing:
+		events = unix.EPOLLOUT
+	default:
+		events = unix.EPOLLIN | unix.EPOLLOUT
+	}
 	if c.events == events {
 		return
 	}
@@ -211,11 +233,9 @@ func (c *Conn) Finish() {
 
 // conclude takes Finish one step on: send the rest without reading, then shut down, then read to the end.
 func (c *Conn) conclude() {
-	if len(c.rest) > 0 {
-		c.watch(unix.EPOLLOUT)
+	if c.watch(); len(c.rest) > 0 {
 		return
 	}
-	c.watch(unix.EPOLLIN)
 	c.state = shut
 	if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
 		c.Close(err)

@@ -258,6 +258,37 @@ func TestLeftoversAreSentInOrder(t *testing.T) {
 	})
 }
 
+// A paused connection is not read while its peer does not take what it has coming, and is read again when it has.
+func TestPause(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	r.onData = func(c *Conn, p []byte) {
+		c.Write(p)
+		c.Pause()
+	}
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	on(t, l, func() { unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096) })
+	const total = 8 << 20 // more than all buffers on the way
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		peer.Write(make([]byte, total))
+	}()
+	for got := 0; got < total; {
+		n, err := peer.Read(make([]byte, 10_000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += n
+		on(t, l, func() {
+			if c.Backlog() > readSize {
+				t.Errorf("%d bytes wait: it was read on", c.Backlog())
+			}
+		})
+	}
+	<-sent
+}
+
 func TestClosedExactlyOnce(t *testing.T) {
 	errOwn := errors.New("own")
 	tests := []struct {
