@@ -71,10 +71,10 @@ func (c *Conn) receive() {
 	n, errno := read(int(c.fd), c.loop.in)
 	switch {
 	case errno == unix.EAGAIN:
+	case (errno != 0 || n == 0) && c.state == shut:
+		c.Close(nil) // all was said: how the peer hangs up is no matter
 	case errno != 0:
 		c.Close(errno)
-	case n == 0 && c.state == shut:
-		c.Close(nil)
 	case n == 0:
 		c.Close(io.EOF)
 	case c.state == open:
@@ -238,7 +238,7 @@ func (c *Conn) conclude() {
 	}
 	c.state = shut
 	if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
-		c.Close(err)
+		c.Close(nil) // the peer has hung up already
 	}
 }
 

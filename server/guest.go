@@ -99,6 +99,10 @@ func (g *guest) turnAway(c *netpoll.Conn, status int, reason string) {
 }
 
 func (g *guest) Expired(c *netpoll.Conn) {
+	if g.head == nil { // browsers open connections that they then have no use for
+		c.Finish()
+		return
+	}
 	g.turnAway(c, http.StatusRequestTimeout, fmt.Sprintf("the head of the request did not arrive within %s", headTime))
 }
 

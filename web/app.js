@@ -481,7 +481,7 @@ function draw() {
   if (me) {
     const simulated = me.car === 'simulated';
     $('car').toggleAttribute('data-simulated', simulated);
-    put($('car'), simulated ? 'simulated car: no real line is touched' : `car on ${me.car}`);
+    put($('car'), simulated ? 'no real line is touched' : `car on ${me.car}`);
   }
 
   drawMotor('left', live ? state.motion.left : '');

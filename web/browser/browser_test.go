@@ -1,0 +1,320 @@
+package browser
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+const (
+	arrowUp = '\u0304' // as kb.ArrowUp calls it
+
+	forward   = "left.forward right.forward"
+	backward  = "left.backward right.backward"
+	turnLeft  = "left.backward right.forward"
+	turnRight = "left.forward right.backward"
+
+	lostSocket = `^error: WebSocket connection to \S+ failed`
+)
+
+var phone = chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(2), chromedp.EmulatePortrait, chromedp.EmulateMobile, chromedp.EmulateTouch)
+
+func TestDriveButtons(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, "")
+	for button, lines := range map[string]string{"#up": forward, "#back": backward, "#left": turnLeft, "#right": turnRight} {
+		p.press(button)
+		c.wantSteady(lines)
+		p.release(button)
+		c.wantStopped("")
+	}
+
+	p.down('w', false)
+	c.want(forward)
+	p.press("#stop")
+	c.wantStopped("")
+	c.wantStill() // although W is held
+	p.release("#stop")
+	p.shows("#log", "stop")
+	c.wantStill()
+	p.up('w')
+}
+
+func TestKeys(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, "")
+	for k, lines := range map[rune]string{arrowUp: forward, 'w': forward, 'a': turnLeft, 's': backward, 'd': turnRight} {
+		p.down(k, false)
+		c.wantSteady(lines)
+		p.up(k)
+		c.wantStopped("")
+	}
+
+	// The key held before comes back into force, but not past a stop.
+	p.down(arrowUp, false)
+	c.want(forward)
+	p.down('a', false)
+	c.want(turnLeft)
+	p.up('a')
+	c.want(forward)
+	p.down(' ', false)
+	c.wantStopped("")
+	p.up(' ')
+	p.down(arrowUp, true)
+	c.wantStill()
+}
+
+func TestTouch(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, "")
+	p.do(phone)
+	for _, end := range []input.DispatchTouchEventType{input.DispatchTouchEventTypeTouchEnd, input.DispatchTouchEventTypeTouchCancel} {
+		p.touch(input.DispatchTouchEventTypeTouchStart, "#up")
+		c.wantSteady(forward)
+		p.touch(end, "")
+		c.wantStopped("")
+	}
+}
+
+func TestCameraButtons(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, "")
+	for button, ok := range map[string]func(pan, tilt int) bool{
+		"#cam_up":    func(pan, tilt int) bool { return pan == 0 && tilt > 0 },
+		"#cam_down":  func(pan, tilt int) bool { return pan == 0 && tilt < 0 },
+		"#cam_left":  func(pan, tilt int) bool { return pan < 0 && tilt == 0 },
+		"#cam_right": func(pan, tilt int) bool { return pan > 0 && tilt == 0 },
+	} {
+		p.click(button)
+		eventually(t, button, func() bool { s := c.state().Camera; return ok(int(s.Pan), int(s.Tilt)) })
+		p.click("#cam_init")
+		eventually(t, "#cam_init", func() bool { s := c.state().Camera; return s.Pan == 0 && s.Tilt == 0 })
+	}
+
+	p.press("#cam_up") // and hold it
+	eventually(t, "the camera to look straight up", func() bool { return c.state().Camera.Tilt == 90 })
+	p.release("#cam_up")
+}
+
+func TestWords(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, "")
+	say := func(words string) {
+		p.click("#say")
+		p.do(chromedp.KeyEvent(words + "\r"))
+	}
+	say("cam_up")
+	p.shows("#log", "cam_up → ack")
+	if tilt := c.state().Camera.Tilt; tilt != 10 {
+		t.Errorf("cam_up tilted the camera to %v, not 10", tilt)
+	}
+	before := c.state().Seq
+	say("wasd")
+	p.shows("#log", `wasd → unknown_command: unknown command "wasd"; the commands are: up back`)
+	p.shows("#notice", `unknown command "wasd"`)
+	if c.state().Seq != before {
+		t.Error("typing moved the car")
+	}
+	say("up 60")
+	p.shows("#log", "up 60 → ack")
+	c.wantStopped("ttl")
+	p.shows("#log", "stopped: no command for 500 ms")
+	p.shows("#cause", "no command for 500 ms")
+}
+
+func TestHiddenTabStops(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, "")
+	p.press("#up")
+	c.wantSteady(forward)
+	// A tab opened in the same window covers this one.
+	blank(t, p.ctx, chromedp.WithExistingBrowserContext(chromedp.FromContext(p.ctx).BrowserContextID), chromedp.WithNewWindow(false))
+	c.wantStopped("")
+	p.until(`document.visibilityState === 'hidden' && !document.hasFocus()`)
+
+	call(p, page.BringToFront, cdp.Empty{})
+	p.until(`document.visibilityState === 'visible'`)
+	c.wantStill()
+	p.release("#up")
+}
+
+func TestLeavingThePageStops(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, lostSocket)
+	p.down('w', false)
+	c.wantSteady(forward)
+	p.do(chromedp.Navigate("about:blank"))
+	c.wantStopped("", "disconnect")
+	eval[any](p, `history.back()`)
+	p.link("connected")
+	c.wantStill()
+}
+
+func TestClosedTabStops(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, "")
+	p.down('w', false)
+	c.wantSteady(forward)
+	if err := chromedp.Cancel(p.ctx); err != nil {
+		t.Fatal(err)
+	}
+	c.wantStopped("", "disconnect")
+	eventually(t, "nobody there", func() bool { s := c.state(); return s.Driver == "" && s.Viewers == 0 })
+}
+
+func TestKilledBrowserStops(t *testing.T) {
+	browser, kill, stop, err := startChromium()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	c := startCar(t, "")
+	p := open(t, browser, c.url, "")
+	p.down('w', false)
+	c.wantSteady(forward)
+	kill()
+	c.wantStopped("disconnect")
+	eventually(t, "nobody there", func() bool { s := c.state(); return s.Driver == "" && s.Viewers == 0 })
+}
+
+func TestNetworkCut(t *testing.T) {
+	for _, hung := range []bool{false, true} {
+		t.Run(fmt.Sprintf("hung=%v", hung), func(t *testing.T) {
+			c := startCar(t, "")
+			r := startRelay(t, c.host())
+			p := open(t, chrome, "http://"+r.addr+"/", lostSocket)
+			p.down('w', false)
+			c.wantSteady(forward)
+
+			r.freeze()
+			c.wantStopped("ttl")
+			p.until(`document.body.dataset.live === 'no'`)
+			if eval[bool](p, `document.querySelector('#lines [data-level="1"]') !== null || document.querySelector('#motor-left').dataset.value !== ''`) {
+				t.Error("the page shows what it no longer knows")
+			}
+			p.shows("#log", "no answer from the car")
+			p.shows("#notice", "its state is unknown")
+			if hung {
+				p.link("disconnected") // the page gives up by itself
+			}
+			r.cut()
+			p.link("disconnected")
+			p.until(`document.querySelector('#up').disabled`)
+
+			r.restore()
+			p.link("connected")
+			p.down('w', true)
+			c.wantStill()
+			p.up('w')
+			p.down('w', false)
+			c.wantSteady(forward)
+		})
+	}
+}
+
+func TestServerRestart(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, lostSocket)
+	p.down('w', false)
+	c.wantSteady(forward)
+	host := c.host()
+	c.kill()
+	p.link("disconnected")
+	c.start(host)
+	p.link("connected")
+	p.down('w', true)
+	c.wantStill()
+	p.up('w')
+	p.down('w', false)
+	c.wantSteady(forward)
+}
+
+func TestTwoDrivers(t *testing.T) {
+	c := startCar(t, "")
+	first := open(t, chrome, c.url, "")
+	second := open(t, chrome, c.url, "")
+	first.press("#up")
+	driving := c.wantSteady(forward)
+	first.shows("#driver", "you")
+	second.shows("#driver", driving.Driver)
+	second.shows("#notice", driving.Driver+" drives; wait")
+
+	second.press("#back")
+	second.shows("#log", "not_driver: "+driving.Driver+" drives; wait")
+	second.shows("#notice", driving.Driver+" drives; wait until it leaves or has been silent")
+	c.wantSteady(forward)
+	second.release("#back")
+	if eval[bool](second, `[...document.querySelectorAll('#log span')].some((row) => /^stop( |$)/.test(row.textContent))`) {
+		t.Error("the refused one stopped the driver's car")
+	}
+	if now := c.wantSteady(forward); now.Driver != driving.Driver {
+		t.Errorf("%s drives, not %s", now.Driver, driving.Driver)
+	}
+	first.release("#up")
+	c.wantStopped("")
+	if err := chromedp.Cancel(first.ctx); err != nil {
+		t.Fatal(err)
+	}
+	second.shows("#driver", "free")
+	second.press("#back")
+	c.wantSteady(backward)
+}
+
+const pictureShown = `(({hidden, naturalWidth}) => !hidden && naturalWidth > 0)(document.querySelector('#camera'))`
+
+func TestNoCameraPicture(t *testing.T) {
+	host := startCamera(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent.Close()
+	address := silent.Addr().String()
+	c := startCar(t, strings.Replace("http://"+address+"/?action=stream", "127.0.0.1", "HOST", 1))
+	p := open(t, chrome, c.url, "^error: Failed to load resource: net::ERR_CONNECTION_REFUSED http://"+address, host, address)
+	p.shows("#camera-note", "No picture from http://"+address+"/?action=stream")
+	p.until(`document.querySelector('#camera').hidden`)
+	p.press("#up") // which needs no picture
+	c.want(forward)
+	p.release("#up")
+
+	p.click("#camera-url")
+	p.do(chromedp.KeyEvent("http://" + host + "/\r"))
+	p.until(pictureShown)
+}
+
+// TestLayout looks for what is out of sight, and saves what the page looks like in ROVERD_SCREENSHOTS, if that is set.
+func TestLayout(t *testing.T) {
+	for name, viewport := range map[string]chromedp.Action[chromedp.Void]{"phone": phone, "desktop": chromedp.EmulateViewport(1280, 800)} {
+		t.Run(name, func(t *testing.T) {
+			host := startCamera(t)
+			c := startCar(t, "http://"+host+"/?action=stream")
+			p := open(t, chrome, c.url, "", host)
+			p.do(viewport)
+			p.until(pictureShown)
+			p.down(arrowUp, false)
+			c.wantSteady(forward)
+			p.until(`document.querySelectorAll('#lines [data-level="1"]').length === 2`)
+			if out := eval[[]string](p, `[...document.querySelectorAll('.stage, .state, #notice, .pad button')].filter((element) => {
+				const box = element.getBoundingClientRect();
+				return box.width === 0 || box.left < 0 || box.top < 0 || box.right > innerWidth || box.bottom > innerHeight;
+			}).map((element) => element.id || element.className)`); len(out) > 0 {
+				t.Errorf("out of sight: %q", out)
+			}
+			if wide := eval[int](p, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
+				t.Errorf("the page is %d pixels too wide", wide)
+			}
+			if dir := os.Getenv("ROVERD_SCREENSHOTS"); dir != "" {
+				p.screenshot(filepath.Join(dir, "screenshot-"+name+".png"))
+			}
+		})
+	}
+}
