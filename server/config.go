@@ -26,6 +26,7 @@ type config struct {
 	Open     bool          `toml:"open"`
 	Sim      bool          `toml:"sim"`
 	Loops    int           `toml:"loops"`
+	Echo     bool          `toml:"echo"`
 	LogLevel zapcore.Level `toml:"log_level"`
 	Drive    struct {
 		TTL      duration `toml:"ttl"`
@@ -116,6 +117,7 @@ func (c *config) flags() *flag.FlagSet {
 	f.BoolVar(&c.Sim, "sim", c.Sim, "simulate the car, whatever the config says")
 	f.BoolVar(&c.Open, "open", c.Open, "let anyone who reaches the server drive, not only clients on this computer")
 	f.IntVar(&c.Loops, "loops", c.Loops, "number of event loops")
+	f.BoolVar(&c.Echo, "echo", c.Echo, "add /echo, which sends every message back: for conformance and load tests")
 	f.Var(&c.LogLevel, "log-level", "debug, info, warn or error")
 	return f
 }

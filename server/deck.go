@@ -3,6 +3,7 @@ package main
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"roverd/hardware"
 	"roverd/netpoll"
@@ -29,6 +30,7 @@ type deck struct {
 	next    int // the viewer whose turn it is in the walk
 	left    int // viewers the walk has still to see
 	walking bool
+	now     time.Time // when the input at hand was read
 	scratch []byte
 
 	// Shared.

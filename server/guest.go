@@ -41,28 +41,38 @@ func (g *guest) Data(c *netpoll.Conn, p []byte) {
 	}
 }
 
-// upgrade makes the guest a viewer. What stands behind the head are its first frames.
+// upgrade makes the guest a viewer, or an echo. What stands behind the head are its first frames.
 func (g *guest) upgrade(c *netpoll.Conn, head, rest []byte) {
-	response, err := websocket.Upgrade(head, checkUpgrade)
+	srv := g.deck.srv
+	var path string
+	response, err := websocket.Upgrade(head, func(r websocket.Request) error {
+		path, _, _ = strings.Cut(r.Target, "?")
+		return srv.checkUpgrade(path, r)
+	})
 	c.Write(response)
 	if err != nil {
-		g.deck.srv.complain("refused an upgrade to WebSocket", err, c)
+		srv.complain("refused an upgrade to WebSocket", err, c)
 		c.Finish()
 		return
 	}
 	c.SetDeadline(0)
-	v := g.deck.srv.join(g.deck, c)
+	var h netpoll.Handler
+	if path == "/echo" {
+		h = &echo{srv: srv, conn: c}
+	} else {
+		h = srv.join(g.deck, c)
+	}
+	c.SetHandler(h)
 	if len(rest) > 0 {
-		v.Data(c, rest)
+		h.Data(c, rest)
 	}
 }
 
 // checkUpgrade refuses WebSockets on other paths than / and /ws, and those that a page of another site opens: browsers
 // let any page connect to any host, and without this any page could drive the car of whoever looks at it
 // (RFC 6455 section 10.2). Clients that are not browsers send no Origin.
-func checkUpgrade(r websocket.Request) error {
-	path, _, _ := strings.Cut(r.Target, "?")
-	if path != "/" && path != "/ws" {
+func (s *server) checkUpgrade(path string, r websocket.Request) error {
+	if path != "/" && path != "/ws" && !(path == "/echo" && s.cfg.Echo) {
 		return &websocket.Refusal{Status: http.StatusNotFound, Reason: "no WebSocket at " + path + ": it is at / and /ws"}
 	}
 	if r.Origin != "" {

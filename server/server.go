@@ -187,7 +187,6 @@ func (s *server) join(d *deck, c *netpoll.Conn) *viewer {
 	if v.control {
 		role = "control"
 	}
-	c.SetHandler(v)
 	d.add(v)
 	if f := d.topic.Load(); f != nil {
 		v.shown = f.version // the snapshot below is as new as that

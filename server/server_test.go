@@ -319,6 +319,49 @@ func TestNoCommandAfterBeingLetGo(t *testing.T) {
 	<-done
 }
 
+func TestEcho(t *testing.T) {
+	addr, _ := start(t, "-echo")
+	c := dialRaw(t, addr, "/echo")
+	for _, f := range []ws.Frame{
+		ws.NewTextFrame([]byte("grüezi")), ws.NewBinaryFrame(bytes.Repeat([]byte{0xff}, 1<<20)), ws.NewTextFrame(nil), ws.NewPingFrame([]byte("p")),
+	} {
+		go c.sendFrame(ws.NewFrame(f.Header.OpCode, true, bytes.Clone(f.Payload)))
+		want := f.Header.OpCode
+		if want == ws.OpPing {
+			want = ws.OpPong
+		}
+		if got, err := c.frame(); err != nil || got.Header.OpCode != want || !bytes.Equal(got.Payload, f.Payload) {
+			t.Errorf("%d bytes of opcode %d came back as %d bytes of opcode %d, %v", len(f.Payload), f.Header.OpCode, len(got.Payload), got.Header.OpCode, err)
+		}
+	}
+	c.sendFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(4000, "enough")))
+	c.expectClose(4000)
+	c = dialRaw(t, addr, "/echo")
+	c.conn.Write([]byte{0x81, 0xff, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0}) // 16 MiB + 1
+	c.expectClose(ws.StatusMessageTooBig)
+}
+
+// A client that does not read its echoes is not read either, and costs no more than what was under way.
+func TestEchoIsNotReadAhead(t *testing.T) {
+	addr, _ := start(t, "-echo")
+	c := dialRaw(t, addr, "/echo")
+	const frames, size = 600, 100_000
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for i := range frames {
+			c.sendFrame(ws.NewBinaryFrame(bytes.Repeat([]byte{byte(i)}, size)))
+		}
+	}()
+	for i := range frames {
+		f, err := c.frame()
+		if err != nil || len(f.Payload) != size || f.Payload[0] != byte(i) {
+			t.Fatalf("frame %d: %d bytes, %v", i, len(f.Payload), err)
+		}
+	}
+	<-sent
+}
+
 // A client may send its request and its first commands in one piece, or a byte at a time.
 func TestAnyPortions(t *testing.T) {
 	addr, _ := start(t)

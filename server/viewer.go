@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -33,37 +32,27 @@ type viewer struct {
 
 // Data reads the client's messages.
 func (v *viewer) Data(c *netpoll.Conn, p []byte) {
-	at := time.Now()
-	for v.index >= 0 { // a viewer that was let go says nothing more, whatever else it has sent
-		m, rest, err := v.decoder.Next(p, websocket.Server, maxMessage)
-		if err != nil {
-			v.fail(err)
-			return
-		}
-		switch m.Op {
-		case ws.OpText:
-			v.command(m.Payload, at)
-		case ws.OpBinary:
-			v.refuse(&wireError{"binary", fmt.Sprintf("a binary frame of %d bytes: send commands as text frames", len(m.Payload))})
-		case ws.OpPing:
-			v.send(ws.OpPong, m.Payload)
-		case ws.OpClose:
-			v.close(m.Code, "")
-			return
-		case 0:
-			return
-		}
-		p = rest
-	}
+	v.deck.now = time.Now()
+	receive(v, &v.decoder, p, maxMessage)
 }
 
-// fail ends the connection of a client that broke the protocol.
+func (v *viewer) message(op ws.OpCode, p []byte) {
+	if op == ws.OpBinary {
+		v.refuse(&wireError{"binary", fmt.Sprintf("a binary frame of %d bytes: send commands as text frames", len(p))})
+		return
+	}
+	v.command(p, v.deck.now)
+}
+
+func (v *viewer) pong(p []byte) { v.send(ws.OpPong, p) }
+
 func (v *viewer) fail(err error) {
-	fault := &websocket.Error{Code: ws.StatusInternalServerError, Reason: err.Error()}
-	errors.As(err, &fault)
+	fault := asFault(err)
 	v.deck.srv.complain("a client broke the WebSocket protocol", fault, v.conn)
 	v.close(fault.Code, fault.Reason)
 }
+
+func (v *viewer) gone() bool { return v.index < 0 }
 
 func (v *viewer) command(p []byte, at time.Time) {
 	cmd, err := parseCommand(p)
@@ -126,7 +115,7 @@ func (v *viewer) Closed(c *netpoll.Conn, err error) {
 
 // leave takes the viewer out of the crowd, and stops the car if it drove.
 func (v *viewer) leave() {
-	if v.index < 0 {
+	if v.gone() {
 		return
 	}
 	v.deck.remove(v)

@@ -9,7 +9,7 @@ import (
 
 // AppendFrame appends an unmasked frame, as a server sends it (RFC 6455 section 5.2), to dst.
 func AppendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
-	return append(appendHeader(dst, op, len(payload), 0), payload...)
+	return append(AppendHeader(dst, op, len(payload)), payload...)
 }
 
 // AppendMasked appends a frame masked as a client must (RFC 6455 section 5.3) to dst.
@@ -41,6 +41,14 @@ const (
 	finBit  = 0x80
 	maskBit = 0x80
 )
+
+// MaxHeader is the largest header that AppendHeader appends, in bytes.
+const MaxHeader = 10
+
+// AppendHeader appends the header of a server's frame, whose payload of that length the caller sends behind it.
+func AppendHeader(dst []byte, op ws.OpCode, length int) []byte {
+	return appendHeader(dst, op, length, 0)
+}
 
 func appendHeader(dst []byte, op ws.OpCode, length int, mask byte) []byte {
 	dst = append(dst, finBit|byte(op))
