@@ -33,8 +33,7 @@ type Conn struct {
 
 	fd       int32
 	slot     uint32
-	deadline uint32 // the tick at which it expires; 0 is none
-	events   uint8  // what the socket is watched for: EPOLLIN, EPOLLOUT
+	events   uint8 // what the socket is watched for: EPOLLIN, EPOLLOUT
 	state    state
 	paused   bool // not read until rest has gone
 	detached bool // the descriptor is somebody else's now
@@ -100,6 +99,9 @@ func (c *Conn) Write(p []byte) {
 	}
 }
 
+// Blocked reports whether the peer has yet to make room for output.
+func (c *Conn) Blocked() bool { return len(c.rest) > 0 }
+
 // Backlog returns how many bytes of output the peer has yet to take from us.
 func (c *Conn) Backlog() int {
 	n := len(c.rest)
@@ -139,6 +141,7 @@ func (l *Loop) uncork() {
 func (c *Conn) send(p []byte) {
 	if len(c.rest) > 0 {
 		c.rest = append(c.rest, p...)
+		c.loop.backlog += len(p)
 		return
 	}
 	n, errno := write(int(c.fd), p)
@@ -150,6 +153,7 @@ func (c *Conn) send(p []byte) {
 	}
 	if n < len(p) {
 		c.rest = append([]byte(nil), p[n:]...)
+		c.loop.backlog += len(c.rest)
 		c.watch()
 	}
 }
@@ -164,6 +168,7 @@ func (c *Conn) flush() {
 		c.Close(errno)
 		return
 	}
+	c.loop.backlog -= n
 	if c.rest = c.rest[n:]; len(c.rest) == 0 {
 		c.rest, c.paused = nil, false
 		c.watch()
@@ -195,15 +200,15 @@ func (c *Conn) watch() {
 // After Finish, which has a deadline of its own, and Close it can't be set.
 func (c *Conn) SetDeadline(d time.Duration) {
 	l := c.loop
-	if c.deadline != 0 {
-		c.deadline = 0
+	if l.due[c.slot] != 0 {
+		l.due[c.slot] = 0
 		l.deadlines--
 	}
 	if d <= 0 || c.state != open {
 		return
 	}
 	ticks := (d + l.cfg.Tick - 1) / l.cfg.Tick
-	c.deadline = l.tick() + uint32(ticks) + 1 // the tick now running is already partly over
+	l.due[c.slot] = l.tick() + uint32(ticks) + 1 // the tick now running is already partly over
 	l.deadlines++
 	l.startTicks()
 }
@@ -213,6 +218,7 @@ func (c *Conn) Close(err error) {
 	if c.state == closed {
 		return
 	}
+	c.loop.backlog -= len(c.rest)
 	c.state, c.rest = closed, nil
 	c.loop.closing = append(c.loop.closing, ending{c, err})
 }

@@ -3,7 +3,8 @@ package netpoll
 import "time"
 
 // Deadlines cost a connection four bytes and no timer: while any is set, one timerfd per loop ticks, and each tick
-// sweeps the connections in slices, so that a large crowd does not hold up the events in between.
+// sweeps them, in slices, so that a large crowd does not hold up the events in between. They stand in an array of their
+// own: a sweep over a million connections that are not due reads 4 MB in order, and touches none of them.
 
 func (l *Loop) startTicks() {
 	if l.ticking {
@@ -31,12 +32,16 @@ func (l *Loop) tick() uint32 { return uint32(time.Since(l.start)/l.cfg.Tick) + 1
 
 func (l *Loop) sweep(from int) {
 	now := l.tick()
-	to := min(from+sweepSize, len(l.conns))
-	for _, c := range l.conns[from:to] {
-		if c == nil || c.state == closed || c.deadline == 0 || int32(c.deadline-now) > 0 {
+	to := min(from+sweepSize, len(l.due))
+	for slot := from; slot < to; slot++ {
+		if due := l.due[slot]; due == 0 || int32(due-now) > 0 {
 			continue
 		}
+		c := l.conns[slot]
 		c.SetDeadline(0)
+		if c.state == closed {
+			continue
+		}
 		if c.state != open {
 			c.Close(nil)
 			continue
@@ -45,7 +50,7 @@ func (l *Loop) sweep(from int) {
 		c.handler.Expired(c)
 		l.uncork()
 	}
-	if to < len(l.conns) {
+	if to < len(l.due) {
 		l.Post(func() { l.sweep(to) })
 		return
 	}

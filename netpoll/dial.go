@@ -42,5 +42,6 @@ func (l *Loop) Dial(local netip.Addr, remote netip.AddrPort, first []byte, h Han
 		return fail(err)
 	}
 	c.handler, c.rest = h, append([]byte(nil), first...)
+	l.backlog += len(first)
 	return c, nil
 }

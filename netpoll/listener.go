@@ -13,6 +13,7 @@ import (
 
 const (
 	backlog     = 4096        // the kernel lowers it to net.core.somaxconn
+	sendBuffer  = 128 << 10   // of a connection in the kernel, which would let it grow to 4 MB for a peer that is slow
 	acceptPause = time.Second // when descriptors or memory have run out
 )
 
@@ -69,6 +70,7 @@ func listen(at netip.AddrPort) (*Listener, error) {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
 		// Accepted sockets inherit it. An event's output leaves in one write, so Nagle has nothing to gather.
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer),
 	)
 	if family == unix.AF_INET6 {
 		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, dualStack))
@@ -122,7 +124,7 @@ func (ln *Listener) accept() {
 		case unix.EAGAIN:
 			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			// The connection stays in the backlog, so the listener stays readable: look away for a while.
+			ln.refuse()
 			ln.pause(fmt.Errorf("accept on %s: %w; no new connection is taken for %s", ln.addr, errno, acceptPause))
 			return
 		default:
@@ -141,6 +143,22 @@ func (ln *Listener) accept() {
 	}
 }
 
+// refuse closes connections that wait to be accepted when no descriptor is left for them: else they would hang, and
+// keep the listener readable. The reserve is what it accepts them with.
+func (ln *Listener) refuse() {
+	l := ln.loop
+	unix.Close(l.reserve)
+	for range acceptSize {
+		fd, errno := accept(ln.fd)
+		if errno != 0 {
+			break
+		}
+		unix.Close(fd)
+	}
+	l.openReserve()
+}
+
+// pause looks away from the listener for a while, after err.
 func (ln *Listener) pause(err error) {
 	l := ln.loop
 	l.warn(err)

@@ -12,6 +12,7 @@
 package netpoll
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ const (
 	corkSize   = 64 << 10 // output of one event beyond this is written before the event ends
 	batchSize  = 512      // connection events fetched per turn
 	acceptSize = 64       // connections accepted per turn, so that a storm does not starve those already here
-	sweepSize  = 4096     // connections looked at for deadlines per turn
+	sweepSize  = 64 << 10 // deadlines looked at per turn
 )
 
 // ending is a connection that was closed in this turn, and why.
@@ -63,14 +64,18 @@ type Loop struct {
 	close sync.Once
 
 	// Owned by the loop's goroutine.
-	conns     []*Conn // by slot
-	free      []uint32
+	conns     []*Conn  // by slot
+	due       []uint32 // by slot: the tick at which the connection expires, 0 for never
+	free      []uint32 // slots
 	listeners []*Listener
+	reserve   int           // a descriptor to spare, for when there are no others; -1 when even that could not be had
+	drained   chan struct{} // Drain waits for it
 	events    []unix.EpollEvent
 	in, out   []byte   // scratch: what this event read, and what its handler wants written
 	corked    *Conn    // whose output gathers in out
 	closing   []ending // closed in this turn, reaped at its end
 	deadlines int      // connections that have one
+	backlog   int      // bytes of output that no kernel has taken yet
 	ticking   bool
 	sweeping  bool
 
@@ -88,7 +93,7 @@ func NewLoop(cfg Config) (*Loop, error) {
 		cfg.Tick = time.Second
 	}
 	l := &Loop{
-		set: -1, wake: -1, timer: -1, cfg: cfg, done: make(chan struct{}),
+		set: -1, wake: -1, timer: -1, reserve: -1, cfg: cfg, done: make(chan struct{}),
 		events: make([]unix.EpollEvent, batchSize), in: make([]byte, readSize), start: time.Now(),
 	}
 	err := l.open()
@@ -106,6 +111,9 @@ func (l *Loop) open() (err error) {
 	if l.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return err
 	}
+	if err = l.openReserve(); err != nil {
+		return err
+	}
 	if l.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
 		return err
 	}
@@ -116,6 +124,11 @@ func (l *Loop) open() (err error) {
 		return err
 	}
 	return errors.Join(l.watch(l.set, l.serve), l.watch(l.wake, l.runPosted), l.watch(l.timer, l.onTick))
+}
+
+func (l *Loop) openReserve() (err error) {
+	l.reserve, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	return err
 }
 
 // watch has the poller call f on the loop's goroutine whenever fd is readable. A call is one turn of the loop.
@@ -167,6 +180,10 @@ func (l *Loop) reap() {
 		unix.Close(int(c.fd))
 	}
 	l.closing = l.closing[:0]
+	if l.drained != nil && len(l.free) == len(l.conns) {
+		close(l.drained)
+		l.drained = nil
+	}
 }
 
 // adopt takes a non-blocking descriptor into the loop.
@@ -184,9 +201,14 @@ func (l *Loop) adopt(fd int, events uint8) (*Conn, error) {
 		l.conns[slot] = c
 	} else {
 		l.conns = append(l.conns, c)
+		l.due = append(l.due, 0)
 	}
 	return c, nil
 }
+
+// Backlog returns how many bytes of output the peers of all connections have yet to take. It belongs to the loop's
+// goroutine.
+func (l *Loop) Backlog() int { return l.backlog }
 
 // Post has f run on the loop's goroutine, in the order of the calls, and never blocks. It reports whether f will
 // run: a loop that has been closed takes nothing more.
@@ -291,6 +313,20 @@ func (l *Loop) warn(err error) {
 	}
 }
 
+// Drain stops accepting and waits until the last connection has ended, or until ctx does. It does not end any itself.
+// It must not be called on the loop's own goroutine.
+func (l *Loop) Drain(ctx context.Context) {
+	drained := make(chan struct{})
+	if !l.Post(func() { l.stopListening(); l.drained = drained }) {
+		return
+	}
+	select {
+	case <-drained:
+	case <-l.done:
+	case <-ctx.Done():
+	}
+}
+
 // Close ends the loop: what was posted before runs, listeners and connections are closed, every connection's Closed
 // is called with [ErrLoopClosed], and then Close returns. It must not be called on the loop's own goroutine.
 func (l *Loop) Close() {
@@ -311,7 +347,7 @@ func (l *Loop) release() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, fd := range []int{l.set, l.wake, l.timer} {
+	for _, fd := range []int{l.set, l.wake, l.timer, l.reserve} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

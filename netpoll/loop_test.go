@@ -2,6 +2,7 @@ package netpoll
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -493,13 +494,13 @@ func TestDeadlinesOfACrowd(t *testing.T) {
 	}
 	on(t, l, func() { // deadlines need no socket
 		for range crowd {
-			c := &Conn{loop: l, handler: r, fd: -1}
-			l.conns = append(l.conns, c)
+			c := &Conn{loop: l, handler: r, fd: -1, slot: uint32(len(l.conns))}
+			l.conns, l.due = append(l.conns, c), append(l.due, 0)
 			c.SetDeadline(time.Millisecond)
 		}
 	})
 	wait(t, done, "the expiry of all")
-	on(t, l, func() { l.conns = nil })
+	on(t, l, func() { l.conns, l.due = nil, nil })
 	if n := expired.Load(); n != crowd {
 		t.Errorf("%d of %d expired", n, crowd)
 	}
@@ -550,6 +551,63 @@ func TestFinishIsBounded(t *testing.T) {
 	wait(t, r.end, "Closed")
 	if r.expired != 0 {
 		t.Error("the handler heard of Finish's own deadline")
+	}
+}
+
+func TestDrain(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	_, peer := pair(t, l, unix.SOCK_STREAM, r)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.Drain(ctx) // a connection is open: it waits for ctx only
+	drained := make(chan struct{})
+	go func() { defer close(drained); l.Drain(t.Context()) }()
+	peer.Close()
+	wait(t, drained, "Drain")
+	l.Drain(t.Context()) // there is none: it returns at once
+	l.Close()
+	l.Drain(t.Context())
+}
+
+// A storm of connections is accepted in slices: what is posted meanwhile does not wait for the end of it.
+func TestAcceptStorm(t *testing.T) {
+	all, err := Listen("127.0.0.1:0", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const storm = 10 * acceptSize
+	var peers []net.Conn
+	for range storm { // the kernel takes them, the loop does not listen yet
+		c, err := net.Dial("tcp", all[0].Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		peers = append(peers, c)
+	}
+	l := newTestLoop(t, Config{})
+	accepted, seen := 0, make(chan int)
+	if err := l.Accept(all[0], func(c *Conn) Handler {
+		if accepted++; accepted == 1 {
+			l.Post(func() { seen <- accepted })
+		}
+		return newRecorder()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-seen; n > 2*acceptSize {
+		t.Errorf("%d connections were accepted before the loop looked elsewhere", n)
+	}
+	for _, c := range peers {
+		c.Write([]byte("x"))
+	}
+	for {
+		n := 0
+		on(t, l, func() { n = accepted })
+		if n == storm {
+			break
+		}
 	}
 }
 
@@ -668,8 +726,8 @@ func TestListenDualStack(t *testing.T) {
 	}
 }
 
-// With no descriptor left the loop says so, pauses instead of spinning, and takes the waiting connection when there
-// are descriptors again.
+// With no descriptor left the loop says so, refuses who waits, pauses instead of spinning, and takes the next one when
+// there are descriptors again.
 func TestDescriptorsRunOut(t *testing.T) {
 	all, err := Listen("127.0.0.1:0", 1)
 	if err != nil {
@@ -724,7 +782,15 @@ func TestDescriptorsRunOut(t *testing.T) {
 	if !errors.Is(warning, unix.EMFILE) {
 		t.Errorf("warned of %v", warning)
 	}
-	wait(t, accepted, "the connection that waited")
+	if n, err := unix.Read(fd, make([]byte, 1)); n > 0 || err != nil && err != unix.ECONNRESET {
+		t.Errorf("the connection that found no descriptor reads %d bytes, %v; want it to be closed", n, err)
+	}
+	next, err := net.Dial("tcp", all[0].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	wait(t, accepted, "the next connection")
 	if len(warned) != 0 {
 		t.Errorf("%d more warnings: it did not pause", len(warned))
 	}
@@ -796,6 +862,9 @@ func TestRandomSchedule(t *testing.T) {
 			}
 			l.Close()
 			peers.Wait()
+			if l.backlog != 0 {
+				t.Errorf("%d bytes of backlog are left of nobody", l.backlog)
+			}
 			for i, r := range recs {
 				if r.closed != 1 {
 					t.Errorf("connection %d was closed %d times", i, r.closed)

@@ -18,17 +18,20 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
 )
 
 // config is everything that can be set: by a flag, else by an environment variable, else in the file.
 type config struct {
-	Addr     string        `toml:"addr"`
-	Open     bool          `toml:"open"`
-	Sim      bool          `toml:"sim"`
-	Loops    int           `toml:"loops"`
-	Echo     bool          `toml:"echo"`
-	LogLevel zapcore.Level `toml:"log_level"`
-	Drive    struct {
+	Addr       string        `toml:"addr"`
+	Open       bool          `toml:"open"`
+	Sim        bool          `toml:"sim"`
+	Loops      int           `toml:"loops"`
+	Echo       bool          `toml:"echo"`
+	MaxConns   int           `toml:"max_conns"`
+	MaxPerAddr int           `toml:"max_per_addr"`
+	LogLevel   zapcore.Level `toml:"log_level"`
+	Drive      struct {
 		TTL      duration `toml:"ttl"`
 		DeadTime duration `toml:"dead_time"`
 	} `toml:"drive"`
@@ -107,6 +110,7 @@ func loadConfig(args []string, getenv func(string) string) (*config, error) {
 // flags sets the defaults and binds the flags.
 func (c *config) flags() *flag.FlagSet {
 	c.Addr, c.Loops, c.LogLevel = ":9900", runtime.GOMAXPROCS(0), zapcore.InfoLevel
+	c.MaxConns, c.MaxPerAddr = openFiles()-spareFiles, 1000
 	c.Drive.TTL, c.Drive.DeadTime = duration(hardware.DefaultTTL), duration(hardware.DefaultDeadTime)
 	c.Camera.URL = "http://HOST:8080/?action=stream"
 
@@ -117,6 +121,8 @@ func (c *config) flags() *flag.FlagSet {
 	f.BoolVar(&c.Sim, "sim", c.Sim, "simulate the car, whatever the config says")
 	f.BoolVar(&c.Open, "open", c.Open, "let anyone who reaches the server drive, not only clients on this computer")
 	f.IntVar(&c.Loops, "loops", c.Loops, "number of event loops")
+	f.IntVar(&c.MaxConns, "max-conns", c.MaxConns, "number of connections at a time")
+	f.IntVar(&c.MaxPerAddr, "max-per-addr", c.MaxPerAddr, "number of connections from one address (IPv6: one /64); 0 is no limit, and this computer has none")
 	f.BoolVar(&c.Echo, "echo", c.Echo, "add /echo, which sends every message back: for conformance and load tests")
 	f.Var(&c.LogLevel, "log-level", "debug, info, warn or error")
 	return f
@@ -158,6 +164,12 @@ func (c *config) check() error {
 	if c.Loops < 1 || c.Loops > 256 {
 		return fmt.Errorf("-loops %d: want 1 to 256", c.Loops)
 	}
+	if files := openFiles(); c.MaxConns < 1 || c.MaxConns > files-spareFiles {
+		return fmt.Errorf("-max-conns %d: want 1 to %d, since this process may open %d files (`ulimit -n`, or LimitNOFILE of systemd)", c.MaxConns, files-spareFiles, files)
+	}
+	if c.MaxPerAddr < 0 {
+		return fmt.Errorf("-max-per-addr %d: want 0 (no limit) or more", c.MaxPerAddr)
+	}
 	if ttl := time.Duration(c.Drive.TTL); ttl < 50*time.Millisecond || ttl > hardware.MaxTTL {
 		return fmt.Errorf("%s: drive.ttl = %s: want 50ms to %s", where, ttl, hardware.MaxTTL)
 	}
@@ -181,6 +193,15 @@ func (c *config) check() error {
 		}
 	}
 	return nil
+}
+
+// openFiles returns how many files this process may open. (Go has raised the soft limit to the hard one.)
+func openFiles() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024 // what a process may open nearly everywhere
+	}
+	return int(min(limit.Cur, 10_000_000))
 }
 
 // wired tells whether any line of a motor is named.

@@ -69,6 +69,8 @@ func TestConfigErrors(t *testing.T) {
 		{"a folder", "", []string{"-config", "/"}, "", []string{"is a directory"}},
 		{"address", "", []string{"-addr", "9900"}, "", []string{`"9900"`, ":9900"}},
 		{"loops", "", []string{"-loops", "0"}, "", []string{"-loops 0", "1 to 256"}},
+		{"connections", "", []string{"-max-conns", "999999999"}, "", []string{"-max-conns 999999999", "ulimit -n"}},
+		{"connections per address", "", []string{"-max-per-addr", "-1"}, "", []string{"-max-per-addr -1"}},
 		{"unknown flag", "", []string{"-speed", "5"}, "", []string{"-speed"}},
 		{"flag value", "", []string{"-loops", "many"}, "", []string{"many", "-loops"}},
 		{"log level", "", []string{"-log-level", "loud"}, "", []string{"loud"}},
@@ -88,7 +90,7 @@ func TestConfigErrors(t *testing.T) {
 				return ""
 			}
 			var stderr bytes.Buffer
-			if code := run(t.Context(), args, getenv, io.Discard, &stderr); code != 2 {
+			if code := run(t.Context(), t.Context(), args, getenv, io.Discard, &stderr); code != 2 {
 				t.Errorf("exit code %d", code)
 			}
 			for _, say := range tt.says {
@@ -104,7 +106,7 @@ func TestConfigErrors(t *testing.T) {
 func TestNoSuchLines(t *testing.T) {
 	var stderr bytes.Buffer
 	file := write(t, strings.ReplaceAll(l298n, "GPIO23", "wheel"))
-	code := run(t.Context(), []string{"-addr", "127.0.0.1:0", "-config", file}, noEnv, io.Discard, &stderr)
+	code := run(t.Context(), t.Context(), []string{"-addr", "127.0.0.1:0", "-config", file}, noEnv, io.Discard, &stderr)
 	if code != 1 || !strings.Contains(stderr.String(), file) {
 		t.Errorf("exit code %d, %q", code, stderr.String())
 	}

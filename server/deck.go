@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,14 +19,20 @@ import (
 // a command overtakes the crowd.
 const fanSlice = 64
 
+// maxOwed is how many bytes the viewers of one deck may leave untaken in all.
+const maxOwed = 16 << 20
+
+var errTooSlow = errors.New("too slow: what all viewers have yet to take is more than there is memory for")
+
 // deck is one loop's share of the viewers.
 type deck struct {
 	// Fixed by newDeck.
-	srv      *server
-	loop     *netpoll.Loop
-	walkFn   func() // bound once, so that posting does not allocate
-	beginFn  func()
-	answerFn func()
+	srv       *server
+	loop      *netpoll.Loop
+	walkFn    func() // bound once, so that posting does not allocate
+	beginFn   func()
+	answerFn  func()
+	dismissFn func()
 
 	// Owned by the loop's goroutine.
 	viewers []*viewer
@@ -49,15 +58,12 @@ type answer struct {
 
 func newDeck(srv *server, loop *netpoll.Loop) *deck {
 	d := &deck{srv: srv, loop: loop}
-	d.walkFn, d.beginFn, d.answerFn = d.walk, d.begin, d.sendAnswers
+	d.walkFn, d.beginFn, d.answerFn, d.dismissFn = d.walk, d.begin, d.sendAnswers, d.dismiss
 	return d
 }
 
-// open makes a new connection the deck's guest.
-func (d *deck) open(c *netpoll.Conn) netpoll.Handler {
-	c.SetDeadline(headTime)
-	return &guest{deck: d}
-}
+// open takes a new connection.
+func (d *deck) open(c *netpoll.Conn) netpoll.Handler { return newGuest(d, c) }
 
 // publish has every viewer of the deck shown f, unless a newer frame comes first. Any goroutine may call it.
 func (d *deck) publish(f *frame) {
@@ -88,6 +94,7 @@ func (d *deck) walk() {
 		d.next++
 		d.left--
 	}
+	d.shed()
 	if d.left > 0 && len(d.viewers) > 0 {
 		d.loop.Post(d.walkFn)
 		stepAside()
@@ -98,7 +105,7 @@ func (d *deck) walk() {
 
 // add takes a viewer in.
 func (d *deck) add(v *viewer) {
-	v.index = len(d.viewers)
+	v.index = int32(len(d.viewers))
 	d.viewers = append(d.viewers, v)
 	if d.walking {
 		d.left++ // or the walk would end one short of its round
@@ -113,8 +120,8 @@ func (d *deck) remove(v *viewer) {
 	moved.index = v.index
 	d.viewers[last] = nil
 	d.viewers = d.viewers[:last]
-	if f := d.topic.Load(); d.walking && moved != v && f != nil {
-		moved.show(f) // the walk may have passed that place
+	if d.walking && moved != v {
+		moved.show(d.topic.Load()) // the walk may have passed that place
 	}
 }
 
@@ -138,17 +145,47 @@ func (d *deck) sendAnswers() {
 		a.viewer.send(ws.OpText, d.scratch)
 		answers[i] = answer{}
 	}
+	d.shed()
 	d.mu.Lock()
 	d.spare = answers
 	d.mu.Unlock()
 }
 
-// dismiss tells every viewer that the server goes away (RFC 6455 section 7.4.1, code 1001).
+// shed lets go of those who are slowest to take what they are owed, when it is more than maxOwed in all, until it is
+// less than half of that. A driver is never among them. It is called where nobody walks through the viewers.
+func (d *deck) shed() {
+	if d.loop.Backlog() <= maxOwed {
+		return
+	}
+	driver := d.srv.driver()
+	var slow []*viewer
+	for _, v := range d.viewers {
+		if v.conn.Blocked() && v.id != driver {
+			slow = append(slow, v)
+		}
+	}
+	slices.SortFunc(slow, func(a, b *viewer) int { return cmp.Compare(b.conn.Backlog(), a.conn.Backlog()) })
+	for _, v := range slow {
+		if d.loop.Backlog() <= maxOwed/2 {
+			return
+		}
+		v.drop(errTooSlow)
+	}
+}
+
+// dismiss tells every viewer that the server goes away (RFC 6455 section 7.4.1, code 1001), in slices like a walk.
 func (d *deck) dismiss() {
 	goodbye := websocket.AppendClose(nil, ws.StatusGoingAway, "roverd is stopping")
-	for _, v := range d.viewers {
-		v.show(d.topic.Load()) // the walk would come too late
+	f := d.topic.Load()
+	for n := 0; n < fanSlice && len(d.viewers) > 0; n++ {
+		v := d.viewers[len(d.viewers)-1]
+		v.show(f) // that the car stands
 		v.conn.Write(goodbye)
 		v.conn.Finish()
+		v.leave()
+	}
+	if len(d.viewers) > 0 {
+		d.loop.Post(d.dismissFn)
+		stepAside()
 	}
 }

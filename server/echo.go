@@ -16,6 +16,7 @@ type echo struct {
 	srv     *server
 	conn    *netpoll.Conn
 	decoder websocket.Decoder
+	place   uint32 // at the gate
 	ended   bool
 }
 
@@ -46,6 +47,10 @@ func (e *echo) fail(err error) {
 
 func (e *echo) gone() bool { return e.ended }
 
-func (e *echo) Drained(*netpoll.Conn)             {}
-func (e *echo) Expired(*netpoll.Conn)             {}
-func (e *echo) Closed(c *netpoll.Conn, err error) { e.srv.lost(err, c) }
+func (e *echo) Drained(*netpoll.Conn) {}
+func (e *echo) Expired(*netpoll.Conn) {}
+
+func (e *echo) Closed(c *netpoll.Conn, err error) {
+	e.srv.gate.leave(e.place)
+	e.srv.lost(err, c)
+}

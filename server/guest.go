@@ -18,8 +18,27 @@ const headTime = 10 * time.Second
 
 // guest is a connection whose HTTP request has not arrived whole yet. Then it becomes a viewer, or net/http's.
 type guest struct {
-	deck *deck
-	head []byte // what has arrived, if the head did not come in one piece
+	deck  *deck
+	head  []byte // what has arrived, if the head did not come in one piece
+	place uint32 // at the gate
+	local bool   // it comes from this computer
+}
+
+// newGuest lets a new connection in, or turns it away.
+func newGuest(d *deck, c *netpoll.Conn) netpoll.Handler {
+	gate := d.srv.gate
+	from := c.Peer().Addr()
+	place, err := gate.enter(from)
+	if err == nil {
+		c.SetDeadline(headTime)
+		return &guest{deck: d, place: place, local: from.IsLoopback()}
+	}
+	d.srv.complain("turned a connection away", err, c)
+	if !gate.turnAway() {
+		return nil
+	}
+	respond(c, http.StatusServiceUnavailable, err.Error())
+	return turned{gate}
 }
 
 func (g *guest) Data(c *netpoll.Conn, p []byte) {
@@ -58,9 +77,9 @@ func (g *guest) upgrade(c *netpoll.Conn, head, rest []byte) {
 	c.SetDeadline(0)
 	var h netpoll.Handler
 	if path == "/echo" {
-		h = &echo{srv: srv, conn: c}
+		h = &echo{srv: srv, conn: c, place: g.place}
 	} else {
-		h = srv.join(g.deck, c)
+		h = srv.join(g, c)
 	}
 	c.SetHandler(h)
 	if len(rest) > 0 {
@@ -97,12 +116,18 @@ func (g *guest) handOver(c *netpoll.Conn, read []byte) {
 		h.release()
 		return
 	}
+	g.deck.srv.gate.leave(g.place)
 	h.give(fd, bytes.Clone(read))
 }
 
 // turnAway answers with an error and ends the connection.
 func (g *guest) turnAway(c *netpoll.Conn, status int, reason string) {
 	g.deck.srv.complain("turned a request away", errors.New(reason), c)
+	respond(c, status, reason)
+}
+
+// respond sends a response that ends the connection.
+func respond(c *netpoll.Conn, status int, reason string) {
 	c.Write(fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
 		status, http.StatusText(status), len(reason)+1, reason))
 	c.Finish()
@@ -118,4 +143,15 @@ func (g *guest) Expired(c *netpoll.Conn) {
 
 func (g *guest) Drained(*netpoll.Conn) {}
 
-func (g *guest) Closed(c *netpoll.Conn, err error) { g.deck.srv.lost(err, c) }
+func (g *guest) Closed(c *netpoll.Conn, err error) {
+	g.deck.srv.gate.leave(g.place)
+	g.deck.srv.lost(err, c)
+}
+
+// turned is a connection that is told why it can't come in.
+type turned struct{ gate *gate }
+
+func (turned) Data(*netpoll.Conn, []byte)    {}
+func (turned) Drained(*netpoll.Conn)         {}
+func (turned) Expired(*netpoll.Conn)         {}
+func (t turned) Closed(*netpoll.Conn, error) { t.gate.turnedAway() }

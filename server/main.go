@@ -32,15 +32,22 @@ func main() {
 	if !signal.Ignored(syscall.SIGHUP) { // as nohup sets it
 		ends = append(ends, syscall.SIGHUP) // the terminal has gone
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), ends...)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	ctx, _ := signal.NotifyContext(context.Background(), ends...)
+	hurry, cancel := context.WithCancel(context.Background())
+	context.AfterFunc(ctx, func() { // a second signal: the lines are safe by then, the viewers have to find out
+		second := make(chan os.Signal, 1)
+		signal.Notify(second, ends...)
+		<-second
+		cancel()
+	})
 	// By default a write to a closed pipe (`roverd | tee log`) ends a Go program on the spot, with the wheels turning.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+	os.Exit(run(ctx, hurry, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-// run is the program. It returns the exit code: 0 done, 1 failed, 2 used wrongly.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+// run is the program: until ctx ends, and without waiting for anyone when hurry does. It returns the exit code: 0 done,
+// 1 failed, 2 used wrongly.
+func run(ctx, hurry context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	command := "serve"
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		command, args = args[0], args[1:]
@@ -48,7 +55,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	var err error
 	switch command {
 	case "serve":
-		err = runServe(ctx, args, getenv, stdout, stderr)
+		err = runServe(ctx, hurry, args, getenv, stdout, stderr)
 	case "version":
 		fmt.Fprintf(stdout, "roverd %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	case "help":
@@ -78,7 +85,7 @@ func help(w io.Writer) {
 	flags.PrintDefaults()
 }
 
-func runServe(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+func runServe(ctx, hurry context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	cfg, err := loadConfig(args, getenv)
 	if err != nil {
 		return err
@@ -89,7 +96,7 @@ func runServe(ctx context.Context, args []string, getenv func(string) string, st
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, listeners, stdout)
+	return s.run(ctx, hurry, listeners, stdout)
 }
 
 // revision is set by the Makefile to what `git describe` says.

@@ -89,15 +89,30 @@ func quote(p []byte) string {
 	return strconv.Quote(s)
 }
 
-type welcomeMessage struct {
-	Op       string `json:"op"`
-	Protocol int    `json:"protocol"`
-	ID       string `json:"id"`
-	Role     string `json:"role"` // control or view
-	TTL      int64  `json:"ttl_ms"`
-	Car      string `json:"car"`
-	// Camera is the address of the picture, in which HOST stands for the host that the page came from.
-	Camera string `json:"camera_url"`
+// welcome is a viewer's first message, ready but for the viewer's name: a crowd that arrives at once is served by
+// copying.
+type welcome struct {
+	head, tail []byte
+}
+
+func newWelcome(role string, ttl time.Duration, car, camera string) welcome {
+	const name = "?"
+	m := encode(struct {
+		Op       string `json:"op"`
+		Protocol int    `json:"protocol"`
+		ID       string `json:"id"`
+		Role     string `json:"role"` // control or view
+		TTL      int64  `json:"ttl_ms"`
+		Car      string `json:"car"`
+		// Camera is the address of the picture, in which HOST stands for the host that the page came from.
+		Camera string `json:"camera_url"`
+	}{"welcome", protocol, name, role, ttl.Milliseconds(), car, camera})
+	head, tail, _ := bytes.Cut(m, []byte(name))
+	return welcome{head, tail}
+}
+
+func (w *welcome) append(dst []byte, id uint64) []byte {
+	return append(append(append(dst, w.head...), viewerName(id)...), w.tail...)
 }
 
 type stateMessage struct {

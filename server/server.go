@@ -23,6 +23,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
+// goodbyeTime bounds how long the end waits for viewers to hear of it.
+const goodbyeTime = time.Second
+
 // server joins the event loops to the car.
 type server struct {
 	// Fixed once it runs.
@@ -32,9 +35,12 @@ type server struct {
 	publisher *publisher
 	decks     []*deck
 	handover  *handover
+	gate      *gate
 	log       *zap.Logger
 	trouble   *zap.Logger // what clients do wrong: one line a minute for each class
 	httpLog   *log.Logger
+
+	welcomeControl, welcomeView welcome
 
 	lastID atomic.Uint64 // of the viewers
 
@@ -63,6 +69,7 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 		return nil, nil, err
 	}
 	s.handover = newHandover(net.TCPAddrFromAddrPort(listeners[0].Addr()))
+	s.gate = newGate(cfg.MaxConns, cfg.MaxPerAddr)
 
 	lines, where := hardware.Lines(hardware.Simulated{}), "simulated"
 	if !cfg.simulated() {
@@ -76,11 +83,14 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 	s.where = where
 	s.car = hardware.New(cfg.car(), lines, s.carChanged)
 	s.carChanged(hardware.State{})
+	s.welcomeControl = newWelcome("control", s.car.TTL(), where, cfg.Camera.URL)
+	s.welcomeView = newWelcome("view", s.car.TTL(), where, cfg.Camera.URL)
 	return s, listeners, nil
 }
 
-// run serves until ctx ends or a part fails; then it stops all parts, the car first, and waits for every one.
-func (s *server) run(ctx context.Context, listeners []*netpoll.Listener, stdout io.Writer) error {
+// run serves until ctx ends or a part fails; then it stops all parts, the car first, and waits for every one. When hurry
+// ends too, it no longer waits for the viewers.
+func (s *server) run(ctx, hurry context.Context, listeners []*netpoll.Listener, stdout io.Writer) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	publishing, endPublishing := context.WithCancel(context.Background())
@@ -91,6 +101,7 @@ func (s *server) run(ctx context.Context, listeners []*netpoll.Listener, stdout 
 	if err := s.openDecks(len(listeners), fail); err != nil {
 		fail(err)
 	}
+	s.publisher.publish() // so that a viewer finds a state from the first moment on
 	car.Go(func() {
 		carErr = s.car.Run(ctx)
 		fail(carErr)
@@ -124,10 +135,7 @@ func (s *server) run(ctx context.Context, listeners []*netpoll.Listener, stdout 
 	}
 	endPublishing()
 	publisher.Wait()
-	for _, d := range s.decks {
-		d.loop.Post(d.dismiss)
-		d.loop.Close()
-	}
+	s.sayGoodbye(hurry)
 	web.Close()
 	http.Wait()
 	err := context.Cause(ctx)
@@ -136,6 +144,21 @@ func (s *server) run(ctx context.Context, listeners []*netpoll.Listener, stdout 
 	}
 	s.log.Info("stopped", zap.Error(err))
 	return err
+}
+
+// sayGoodbye ends all connections: it gives the viewers a while to hear of it, or until hurry ends.
+func (s *server) sayGoodbye(hurry context.Context) {
+	ctx, cancel := context.WithTimeout(hurry, goodbyeTime)
+	defer cancel()
+	var decks sync.WaitGroup
+	for _, d := range s.decks {
+		decks.Go(func() {
+			d.loop.Post(d.dismissFn)
+			d.loop.Drain(ctx)
+			d.loop.Close()
+		})
+	}
+	decks.Wait()
 }
 
 func (s *server) openDecks(n int, fail func(error)) error {
@@ -179,22 +202,19 @@ func (s *server) announce(addr netip.AddrPort, stdout io.Writer) {
 	}
 }
 
-// join makes a connection a viewer, on the goroutine of its loop.
-func (s *server) join(d *deck, c *netpoll.Conn) *viewer {
-	v := &viewer{deck: d, conn: c, id: s.lastID.Add(1)}
-	v.control = s.cfg.Open || c.Peer().Addr().IsLoopback()
-	role := "view"
-	if v.control {
-		role = "control"
-	}
-	d.add(v)
-	if f := d.topic.Load(); f != nil {
-		v.shown = f.version // the snapshot below is as new as that
-	}
+// join makes a guest a viewer, on the goroutine of its loop.
+func (s *server) join(g *guest, c *netpoll.Conn) *viewer {
+	v := &viewer{deck: g.deck, conn: c, id: s.lastID.Add(1), place: g.place, control: s.cfg.Open || g.local}
+	v.deck.add(v)
 	s.publisher.crowd(1)
-	v.send(ws.OpText, encode(welcomeMessage{"welcome", protocol, viewerName(v.id), role, s.car.TTL().Milliseconds(),
-		s.where, s.cfg.Camera.URL}))
-	v.send(ws.OpText, s.publisher.snapshot())
+	c.SetDeadline(pingAfter)
+	welcome := &s.welcomeView
+	if v.control {
+		welcome = &s.welcomeControl
+	}
+	v.deck.scratch = welcome.append(v.deck.scratch[:0], v.id)
+	v.send(ws.OpText, v.deck.scratch)
+	v.show(v.deck.topic.Load())
 	return v
 }
 
@@ -237,13 +257,22 @@ func (s *server) leave(v *viewer) {
 	}
 }
 
-// release frees the helm if v holds it.
-func (s *server) release(v *viewer, why string) {
+// release frees the helm if v holds it, and reports whether it did.
+func (s *server) release(v *viewer, why string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.helm.release(v.id) {
-		s.driverChanged(0, why)
+	if !s.helm.release(v.id) {
+		return false
 	}
+	s.driverChanged(0, why)
+	return true
+}
+
+// driver returns who holds the helm, 0 if nobody does.
+func (s *server) driver() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.helm.driver
 }
 
 // driverChanged tells everyone who drives now. The caller holds mu.

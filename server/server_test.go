@@ -45,7 +45,7 @@ func start(t *testing.T, args ...string) (addr string, log *logBuffer) {
 	log = newLogBuffer()
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), noEnv, out, log)
+		code <- run(ctx, t.Context(), append([]string{"-addr", "127.0.0.1:0"}, args...), noEnv, out, log)
 		out.Close()
 	}()
 	addr = announced(t, in)
@@ -59,6 +59,39 @@ func start(t *testing.T, args ...string) (addr string, log *logBuffer) {
 }
 
 func noEnv(string) string { return "" }
+
+// startServer is start for tests that look inside.
+func startServer(t *testing.T, args ...string) (s *server, addr string) {
+	t.Helper()
+	cfg, err := loadConfig(append([]string{"-addr", "127.0.0.1:0"}, args...), noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, listeners, err := newServer(cfg, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	in, out := io.Pipe()
+	go func() { ended <- s.run(ctx, t.Context(), listeners, out) }()
+	addr = announced(t, in)
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		out.Close()
+	})
+	return s, addr
+}
+
+// on runs f on the deck's loop and waits for it.
+func on(d *deck, f func()) {
+	done := make(chan struct{})
+	d.loop.Post(func() { defer close(done); f() })
+	<-done
+}
 
 var announcement = regexp.MustCompile(`open http://(.*)/ in a browser`)
 
@@ -267,7 +300,7 @@ func TestLogThatBlocks(t *testing.T) {
 	in, out := io.Pipe()
 	logIn, logOut := io.Pipe() // nobody reads it
 	code := make(chan int, 1)
-	go func() { code <- run(ctx, []string{"-addr", "127.0.0.1:0"}, noEnv, out, logOut) }()
+	go func() { code <- run(ctx, t.Context(), []string{"-addr", "127.0.0.1:0"}, noEnv, out, logOut) }()
 	addr := announced(t, in)
 	for range 3 {
 		c, _ := dial(t, addr)
@@ -462,7 +495,9 @@ func TestStoppingSaysGoodbye(t *testing.T) {
 	in, out := io.Pipe()
 	code := make(chan int, 1)
 	log := newLogBuffer()
-	go func() { code <- run(ctx, []string{"-addr", "127.0.0.1:0", "-loops", "3"}, noEnv, out, log) }()
+	go func() {
+		code <- run(ctx, t.Context(), []string{"-addr", "127.0.0.1:0", "-loops", "3"}, noEnv, out, log)
+	}()
 	c, _ := dial(t, announced(t, in))
 	c.send("up")
 	c.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
@@ -507,26 +542,7 @@ func TestRepliesNotRead(t *testing.T) {
 
 // A viewer that reads slowly misses states instead of queueing them, and has the newest in the end.
 func TestSlowViewerSkipsToTheNewest(t *testing.T) {
-	cfg, err := loadConfig([]string{"-addr", "127.0.0.1:0", "-loops", "1"}, noEnv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, listeners, err := newServer(cfg, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	in, out := io.Pipe()
-	go func() { ended <- s.run(ctx, listeners, out) }()
-	addr := announced(t, in)
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		out.Close()
-	}()
+	s, addr := startServer(t, "-loops", "1")
 	c, _ := dial(t, addr)
 	const frames, size = 64, 1 << 20 // more than the kernel's buffers hold
 	d := s.decks[0]
@@ -594,7 +610,7 @@ func TestFanOutReachesEveryone(t *testing.T) {
 func TestPortInUse(t *testing.T) {
 	addr, _ := start(t)
 	var stderr bytes.Buffer
-	code := run(t.Context(), []string{"-addr", addr}, noEnv, io.Discard, &stderr)
+	code := run(t.Context(), t.Context(), []string{"-addr", addr}, noEnv, io.Discard, &stderr)
 	if code != 1 || !strings.Contains(stderr.String(), addr+" is in use") {
 		t.Errorf("exit code %d, %q", code, stderr.String())
 	}
@@ -603,7 +619,7 @@ func TestPortInUse(t *testing.T) {
 func TestVersionAndHelp(t *testing.T) {
 	for _, args := range [][]string{{"version"}, {"help"}, {"-h"}, {"serve", "-h"}} {
 		var stdout bytes.Buffer
-		if code := run(t.Context(), args, noEnv, &stdout, io.Discard); code != 0 || !strings.Contains(stdout.String(), "roverd") {
+		if code := run(t.Context(), t.Context(), args, noEnv, &stdout, io.Discard); code != 0 || !strings.Contains(stdout.String(), "roverd") {
 			t.Errorf("%v: exit code %d, %q", args, code, stdout.String())
 		}
 	}
@@ -647,7 +663,7 @@ func TestStoppingTellsOfAFault(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	in, out := io.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- s.run(ctx, listeners, out) }()
+	go func() { ended <- s.run(ctx, context.Background(), listeners, out) }()
 	c, _ := dial(t, announced(t, in))
 	c.send("up")
 	c.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
@@ -695,6 +711,149 @@ func TestClosedPipeIsSurvived(t *testing.T) {
 	watcher.expectClose(ws.StatusGoingAway)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("after SIGHUP it ended with %v", err)
+	}
+}
+
+func TestTooManyConnections(t *testing.T) {
+	addr, _ := start(t, "-max-conns", "2")
+	first, _ := dial(t, addr)
+	second, _ := dial(t, addr)
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(response.Body)
+	if response.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "2 connections are open") {
+		t.Errorf("the third is told %d, %q", response.StatusCode, body)
+	}
+	first.conn.Close()
+	second.expectState("the first has gone", func(m message) bool { return m.Viewers == 1 })
+	dial(t, addr)
+}
+
+// A viewer that says nothing is asked whether it is there: one that answers stays, one that went without a word is let
+// go. (The test plays the clock.)
+func TestSilentViewersArePinged(t *testing.T) {
+	s, addr := startServer(t, "-loops", "1")
+	c, _ := dial(t, addr)
+	d := s.decks[0]
+	expire := func() {
+		on(d, func() {
+			for _, v := range d.viewers {
+				v.Expired(v.conn)
+			}
+		})
+	}
+	pinged := func() bool {
+		is := false
+		on(d, func() { is = d.viewers[0].pinged })
+		return is
+	}
+	expire()
+	for {
+		f, err := c.frame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Header.OpCode == ws.OpPing {
+			break
+		}
+	}
+	c.sendFrame(ws.NewPongFrame(nil))
+	for pinged() {
+	}
+	expire() // asked again: it did answer
+	if !pinged() {
+		t.Error("it was not asked again")
+	}
+	expire()
+	for {
+		if _, err := c.frame(); err != nil {
+			break // closed
+		}
+	}
+}
+
+// When viewers leave more untaken than there is memory for, those who owe most go, until it fits, but not the driver.
+func TestSlowestAreShed(t *testing.T) {
+	s, addr := startServer(t, "-loops", "1")
+	const size, crowd = 1 << 20, 40
+	driver, hello := dial(t, addr) // does not read, either
+	driver.send("cam_up")
+	driver.expectState("it drives", func(m message) bool { return m.Driver == hello.ID })
+	for range crowd {
+		dial(t, addr)
+	}
+	d := s.decks[0]
+	payload := websocket.AppendFrame(nil, ws.OpBinary, make([]byte, size))
+	// Every viewer is sent as much as the kernel takes for it, and then one megabyte more.
+	for version := uint32(1000); ; version++ {
+		d.publish(&frame{version, payload})
+		blocked, backlog, left := 0, 0, 0
+		for walking := true; walking; {
+			on(d, func() { walking = d.walking || d.posted.Load() })
+		}
+		on(d, func() {
+			backlog, left = d.loop.Backlog(), len(d.viewers)
+			for _, v := range d.viewers {
+				if v.conn.Blocked() {
+					blocked++
+				}
+			}
+		})
+		if backlog > maxOwed {
+			t.Fatalf("%d bytes are owed", backlog)
+		}
+		if left < crowd {
+			break
+		}
+		if blocked == crowd+1 {
+			t.Fatal("all are blocked and none was let go")
+		}
+	}
+	driving := false
+	on(d, func() {
+		for _, v := range d.viewers {
+			driving = driving || viewerName(v.id) == hello.ID
+		}
+	})
+	if !driving {
+		t.Error("the driver was let go")
+	}
+}
+
+// At the end everyone in a crowd, larger than one slice, hears that the car stands, and goodbye.
+func TestGoodbyeToACrowd(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	in, out := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, t.Context(), []string{"-addr", "127.0.0.1:0"}, noEnv, out, io.Discard)
+		out.Close()
+	}()
+	addr := announced(t, in)
+	var crowd []*client
+	for range 3 * fanSlice {
+		c, _ := dial(t, addr)
+		crowd = append(crowd, c)
+	}
+	crowd[0].send("up")
+	for _, c := range crowd {
+		c.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
+	}
+	stop()
+	for _, c := range crowd {
+		c.expectState("it stands", func(m message) bool { return m.Motion.Left == 0 })
+		c.expectClose(ws.StatusGoingAway)
+		c.conn.Close()
+	}
+	if got := <-code; got != 0 {
+		t.Errorf("exit code %d", got)
 	}
 }
 

@@ -18,6 +18,13 @@ const maxBacklog = 64 << 10
 // tryAgainLater is close code 1013 of IANA's registry of WebSocket close codes.
 const tryAgainLater ws.StatusCode = 1013
 
+const (
+	pingAfter = 60 * time.Second // of silence: is anybody there?
+	pongTime  = 60 * time.Second // to answer; a slow viewer has to read what came before the ping
+)
+
+var errSilent = fmt.Errorf("no answer to a ping within %s", pongTime)
+
 // viewer is one WebSocket client, driver or not. All of it belongs to the goroutine of its loop, except that Done is
 // called from anywhere.
 type viewer struct {
@@ -25,15 +32,22 @@ type viewer struct {
 	conn    *netpoll.Conn
 	decoder websocket.Decoder
 	id      uint64
-	index   int    // in deck.viewers
+	index   int32  // in deck.viewers; -1 when it has left
 	shown   uint32 // version of the last state sent
+	place   uint32 // at the gate
 	control bool   // it may drive
+	pinged  bool   // and has said nothing since
 }
 
 // Data reads the client's messages.
 func (v *viewer) Data(c *netpoll.Conn, p []byte) {
+	if v.pinged {
+		v.pinged = false
+		c.SetDeadline(pingAfter)
+	}
 	v.deck.now = time.Now()
 	receive(v, &v.decoder, p, maxMessage)
+	v.deck.shed()
 }
 
 func (v *viewer) message(op ws.OpCode, p []byte) {
@@ -88,7 +102,7 @@ func (v *viewer) send(op ws.OpCode, payload []byte) {
 
 // show sends a state, unless the client is still busy with what it got before: then it gets the newest when it is done.
 func (v *viewer) show(f *frame) {
-	if f != nil && v.shown != f.version && v.conn.Backlog() == 0 {
+	if v.shown != f.version && !v.conn.Blocked() {
 		v.shown = f.version
 		v.conn.Write(f.bytes)
 	}
@@ -97,8 +111,26 @@ func (v *viewer) show(f *frame) {
 // Drained shows the client what it has missed.
 func (v *viewer) Drained(*netpoll.Conn) { v.show(v.deck.topic.Load()) }
 
-// Expired frees the helm of a driver that has been silent. (Its car stands since the last command's time to live.)
-func (v *viewer) Expired(*netpoll.Conn) { v.deck.srv.release(v, "idle") }
+// Expired frees the helm of a driver that has been silent (its car stands since the last command's time to live), and
+// finds out about peers that went without a word.
+func (v *viewer) Expired(c *netpoll.Conn) {
+	switch {
+	case v.deck.srv.release(v, "idle"):
+		c.SetDeadline(pingAfter)
+	case v.pinged:
+		v.drop(errSilent)
+	default:
+		v.pinged = true
+		c.SetDeadline(pongTime)
+		v.send(ws.OpPing, nil)
+	}
+}
+
+// drop ends the connection without a word: the client does not read.
+func (v *viewer) drop(err error) {
+	v.conn.Close(err)
+	v.leave()
+}
 
 // close sends a close frame and ends the connection behind it.
 func (v *viewer) close(code ws.StatusCode, reason string) {
@@ -109,6 +141,7 @@ func (v *viewer) close(code ws.StatusCode, reason string) {
 
 // Closed is the end, whether or not close came before it.
 func (v *viewer) Closed(c *netpoll.Conn, err error) {
+	v.deck.srv.gate.leave(v.place)
 	v.deck.srv.lost(err, c)
 	v.leave()
 }

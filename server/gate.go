@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+)
+
+const (
+	spareFiles = 128 // descriptors that are not for viewers: loops, lines, HTTP, logs
+	maxTurned  = 64  // connections that are being told that they can't come in; more are just closed
+)
+
+// gate counts who is in, and keeps out who would be too many.
+type gate struct {
+	max, perAddr int // connections in all, and from one address; 0 is no limit
+
+	mu     sync.Mutex
+	in     int
+	turned int // see maxTurned
+	addrs  []addrCount
+	free   []uint32 // places in addrs
+	byAddr map[netip.Prefix]uint32
+}
+
+// addrCount is how many connections an address has. An address is an IPv4 address, or an IPv6 network of /64: that is
+// what one subscriber has (RFC 6177).
+type addrCount struct {
+	addr netip.Prefix
+	n    int
+}
+
+func newGate(max, perAddr int) *gate {
+	// Place 0 stands for addresses that are not counted.
+	return &gate{max: max, perAddr: perAddr, addrs: make([]addrCount, 1), byAddr: map[netip.Prefix]uint32{}}
+}
+
+// enter lets a connection in, or says why not. Its place is to be given to leave.
+func (g *gate) enter(from netip.Addr) (place uint32, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.max > 0 && g.in >= g.max {
+		return 0, fmt.Errorf("%d connections are open, and there may be no more; try again later", g.in)
+	}
+	if g.perAddr > 0 && from.IsValid() && !from.IsLoopback() {
+		if place, err = g.count(from); err != nil {
+			return 0, err
+		}
+	}
+	g.in++
+	return place, nil
+}
+
+func (g *gate) count(from netip.Addr) (place uint32, err error) {
+	bits := 64
+	if from.Is4() {
+		bits = 32
+	}
+	addr, err := from.Prefix(bits)
+	if err != nil {
+		return 0, err
+	}
+	place, known := g.byAddr[addr]
+	if !known {
+		if n := len(g.free); n > 0 {
+			place, g.free = g.free[n-1], g.free[:n-1]
+		} else {
+			place = uint32(len(g.addrs))
+			g.addrs = append(g.addrs, addrCount{})
+		}
+		g.addrs[place] = addrCount{addr: addr}
+		g.byAddr[addr] = place
+	}
+	if g.addrs[place].n >= g.perAddr {
+		return 0, fmt.Errorf("%d connections are open from %s, and there may be no more", g.perAddr, from)
+	}
+	g.addrs[place].n++
+	return place, nil
+}
+
+// leave lets a connection out.
+func (g *gate) leave(place uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.in--
+	if place == 0 {
+		return
+	}
+	if a := &g.addrs[place]; a.n == 1 {
+		delete(g.byAddr, a.addr)
+		g.free = append(g.free, place)
+	} else {
+		a.n--
+	}
+}
+
+// turnAway takes one of the maxTurned places; turnedAway gives it back.
+func (g *gate) turnAway() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.turned == maxTurned {
+		return false
+	}
+	g.turned++
+	return true
+}
+
+func (g *gate) turnedAway() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.turned--
+}
