@@ -25,7 +25,7 @@ type Listener struct {
 
 	// Owned by the goroutine of the loop that accepts on it.
 	loop *Loop
-	open func(*Conn) Handler
+	open func(*Conn, netip.AddrPort) Handler
 }
 
 // Listen opens n listeners on one address, for n loops; the kernel spreads new connections over them (SO_REUSEPORT,
@@ -93,10 +93,10 @@ func (ln *Listener) Addr() netip.AddrPort { return ln.addr }
 // Close closes a listener that no loop accepts on.
 func (ln *Listener) Close() { unix.Close(ln.fd) }
 
-// Accept has the loop accept connections on ln. For each, open is called on the loop's goroutine and returns the
-// handler; nil closes the connection. The loop closes the listener when it ends. It must not be called on the loop's own
+// Accept has the loop accept connections on ln. For each, open is called on the loop's goroutine with the address of the
+// peer and returns the handler; nil closes the connection. The loop closes the listener when it ends. It must not be called on the loop's own
 // goroutine.
-func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler) error {
+func (l *Loop) Accept(ln *Listener, open func(*Conn, netip.AddrPort) Handler) error {
 	errc := make(chan error, 1)
 	ok := l.Post(func() {
 		ln.loop, ln.open = l, open
@@ -118,7 +118,7 @@ func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler) error {
 func (ln *Listener) accept() {
 	l := ln.loop
 	for range acceptSize {
-		fd, errno := accept(ln.fd)
+		fd, errno := accept(ln.fd, &l.peer)
 		switch errno {
 		case 0:
 		case unix.EAGAIN:
@@ -136,7 +136,7 @@ func (ln *Listener) accept() {
 			l.warn(err)
 			continue
 		}
-		if c.handler = ln.open(c); c.handler == nil {
+		if c.handler = ln.open(c, addrPort(&l.peer)); c.handler == nil {
 			c.handler = ignore{}
 			c.Close(nil)
 		}
@@ -149,7 +149,7 @@ func (ln *Listener) refuse() {
 	l := ln.loop
 	unix.Close(l.reserve)
 	for range acceptSize {
-		fd, errno := accept(ln.fd)
+		fd, errno := accept(ln.fd, &l.peer)
 		if errno != 0 {
 			break
 		}
@@ -192,14 +192,4 @@ func sockaddr(at netip.AddrPort) (unix.Sockaddr, int) {
 		sa.ZoneId = uint32(ifi.Index)
 	}
 	return sa, unix.AF_INET6
-}
-
-func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
 }

@@ -71,11 +71,12 @@ type Loop struct {
 	reserve   int           // a descriptor to spare, for when there are no others; -1 when even that could not be had
 	drained   chan struct{} // Drain waits for it
 	events    []unix.EpollEvent
-	in, out   []byte   // scratch: what this event read, and what its handler wants written
-	corked    *Conn    // whose output gathers in out
-	closing   []ending // closed in this turn, reaped at its end
-	deadlines int      // connections that have one
-	backlog   int      // bytes of output that no kernel has taken yet
+	peer      unix.RawSockaddrAny // scratch: of the connection being accepted
+	in, out   []byte              // scratch: what this event read, and what its handler wants written
+	corked    *Conn               // whose output gathers in out
+	closing   []ending            // closed in this turn, reaped at its end
+	deadlines int                 // connections that have one
+	backlog   int                 // bytes of output that no kernel has taken yet
 	ticking   bool
 	sweeping  bool
 

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -158,7 +159,7 @@ func TestEchoOverTCP(t *testing.T) {
 			t.Fatal(err)
 		}
 		all = append(all, l)
-		err = l.Accept(ln, func(c *Conn) Handler {
+		err = l.Accept(ln, func(c *Conn, _ netip.AddrPort) Handler {
 			opened.Add(1)
 			return &echo{&closed}
 		})
@@ -588,7 +589,7 @@ func TestAcceptStorm(t *testing.T) {
 	}
 	l := newTestLoop(t, Config{})
 	accepted, seen := 0, make(chan int)
-	if err := l.Accept(all[0], func(c *Conn) Handler {
+	if err := l.Accept(all[0], func(*Conn, netip.AddrPort) Handler {
 		if accepted++; accepted == 1 {
 			l.Post(func() { seen <- accepted })
 		}
@@ -708,7 +709,13 @@ func TestListenDualStack(t *testing.T) {
 	}
 	l := newTestLoop(t, Config{})
 	peers := make(chan netip.Addr, 2)
-	if err := l.Accept(all[0], func(c *Conn) Handler { peers <- c.Peer().Addr(); return nil }); err != nil {
+	if err := l.Accept(all[0], func(c *Conn, peer netip.AddrPort) Handler {
+		if c.Peer() != peer {
+			t.Errorf("accepted from %s, the peer is %s", peer, c.Peer())
+		}
+		peers <- peer.Addr()
+		return nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 	for _, host := range []string{"127.0.0.1", "::1"} {
@@ -741,7 +748,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 		warned <- err
 	}})
 	accepted := make(chan struct{}, 1)
-	if err := l.Accept(all[0], func(*Conn) Handler { accepted <- struct{}{}; return nil }); err != nil {
+	if err := l.Accept(all[0], func(*Conn, netip.AddrPort) Handler { accepted <- struct{}{}; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -871,5 +878,12 @@ func TestRandomSchedule(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a connection costs is part of the design: a million of them are held. Growing it has to be meant.
+func TestConnIsSmall(t *testing.T) {
+	if got := unsafe.Sizeof(Conn{}); got > 48 && unsafe.Sizeof(uintptr(0)) == 8 {
+		t.Errorf("a Conn has %d bytes, want 48", got)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,12 +36,13 @@ type deck struct {
 	dismissFn func()
 
 	// Owned by the loop's goroutine.
-	viewers []*viewer
-	next    int // the viewer whose turn it is in the walk
-	left    int // viewers the walk has still to see
-	walking bool
-	now     time.Time // when the input at hand was read
-	scratch []byte
+	viewers  []*viewer
+	next     int // the viewer whose turn it is in the walk
+	left     int // viewers the walk has still to see
+	walking  bool
+	upgrader *websocket.Upgrader
+	now      time.Time // when the input at hand was read
+	scratch  []byte
 
 	// Shared.
 	topic   atomic.Pointer[frame] // the newest state
@@ -57,13 +59,15 @@ type answer struct {
 }
 
 func newDeck(srv *server, loop *netpoll.Loop) *deck {
-	d := &deck{srv: srv, loop: loop}
+	d := &deck{srv: srv, loop: loop, upgrader: websocket.NewUpgrader(srv.checkUpgrade)}
 	d.walkFn, d.beginFn, d.answerFn, d.dismissFn = d.walk, d.begin, d.sendAnswers, d.dismiss
 	return d
 }
 
 // open takes a new connection.
-func (d *deck) open(c *netpoll.Conn) netpoll.Handler { return newGuest(d, c) }
+func (d *deck) open(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
+	return newGuest(d, c, from.Addr())
+}
 
 // publish has every viewer of the deck shown f, unless a newer frame comes first. Any goroutine may call it.
 func (d *deck) publish(f *frame) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -25,9 +26,8 @@ type guest struct {
 }
 
 // newGuest lets a new connection in, or turns it away.
-func newGuest(d *deck, c *netpoll.Conn) netpoll.Handler {
+func newGuest(d *deck, c *netpoll.Conn, from netip.Addr) netpoll.Handler {
 	gate := d.srv.gate
-	from := c.Peer().Addr()
 	place, err := gate.enter(from)
 	if err == nil {
 		c.SetDeadline(headTime)
@@ -63,11 +63,7 @@ func (g *guest) Data(c *netpoll.Conn, p []byte) {
 // upgrade makes the guest a viewer, or an echo. What stands behind the head are its first frames.
 func (g *guest) upgrade(c *netpoll.Conn, head, rest []byte) {
 	srv := g.deck.srv
-	var path string
-	response, err := websocket.Upgrade(head, func(r websocket.Request) error {
-		path, _, _ = strings.Cut(r.Target, "?")
-		return srv.checkUpgrade(path, r)
-	})
+	req, response, err := g.deck.upgrader.Upgrade(head)
 	c.Write(response)
 	if err != nil {
 		srv.complain("refused an upgrade to WebSocket", err, c)
@@ -76,7 +72,7 @@ func (g *guest) upgrade(c *netpoll.Conn, head, rest []byte) {
 	}
 	c.SetDeadline(0)
 	var h netpoll.Handler
-	if path == "/echo" {
+	if pathOf(req) == "/echo" {
 		h = &echo{srv: srv, conn: c, place: g.place}
 	} else {
 		h = srv.join(g, c)
@@ -90,7 +86,8 @@ func (g *guest) upgrade(c *netpoll.Conn, head, rest []byte) {
 // checkUpgrade refuses WebSockets on other paths than / and /ws, and those that a page of another site opens: browsers
 // let any page connect to any host, and without this any page could drive the car of whoever looks at it
 // (RFC 6455 section 10.2). Clients that are not browsers send no Origin.
-func (s *server) checkUpgrade(path string, r websocket.Request) error {
+func (s *server) checkUpgrade(r websocket.Request) error {
+	path := pathOf(r)
 	if path != "/" && path != "/ws" && !(path == "/echo" && s.cfg.Echo) {
 		return &websocket.Refusal{Status: http.StatusNotFound, Reason: "no WebSocket at " + path + ": it is at / and /ws"}
 	}
@@ -102,6 +99,11 @@ func (s *server) checkUpgrade(path string, r websocket.Request) error {
 		}
 	}
 	return nil
+}
+
+func pathOf(r websocket.Request) string {
+	path, _, _ := strings.Cut(r.Target, "?")
+	return path
 }
 
 // handOver gives an ordinary HTTP request, as far as it has been read, to net/http.

@@ -36,6 +36,7 @@ type server struct {
 	decks     []*deck
 	handover  *handover
 	gate      *gate
+	settler   *settler
 	log       *zap.Logger
 	trouble   *zap.Logger // what clients do wrong: one line a minute for each class
 	httpLog   *log.Logger
@@ -70,6 +71,7 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 	}
 	s.handover = newHandover(net.TCPAddrFromAddrPort(listeners[0].Addr()))
 	s.gate = newGate(cfg.MaxConns, cfg.MaxPerAddr)
+	s.settler = newSettler()
 
 	lines, where := hardware.Lines(hardware.Simulated{}), "simulated"
 	if !cfg.simulated() {
@@ -136,6 +138,7 @@ func (s *server) run(ctx, hurry context.Context, listeners []*netpoll.Listener, 
 	endPublishing()
 	publisher.Wait()
 	s.sayGoodbye(hurry)
+	s.settler.stop()
 	web.Close()
 	http.Wait()
 	err := context.Cause(ctx)
@@ -207,6 +210,7 @@ func (s *server) join(g *guest, c *netpoll.Conn) *viewer {
 	v := &viewer{deck: g.deck, conn: c, id: s.lastID.Add(1), place: g.place, control: s.cfg.Open || g.local}
 	v.deck.add(v)
 	s.publisher.crowd(1)
+	s.settler.joined()
 	c.SetDeadline(pingAfter)
 	welcome := &s.welcomeView
 	if v.control {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -884,20 +885,27 @@ func TestWalkSeesEveryoneWhileOthersJoin(t *testing.T) {
 		v.conn = c
 		d.add(v)
 	}
-	done := make(chan struct{})
-	loop.Post(func() {
-		defer close(done)
-		for range 3 * fanSlice {
+	on(d, func() {
+		for range 3*fanSlice + 10 {
 			join()
 		}
+	})
+	for connecting := true; connecting; {
+		on(d, func() {
+			connecting = slices.ContainsFunc(d.viewers, func(v *viewer) bool { return v.conn.Blocked() })
+		})
+	}
+	on(d, func() {
+		old := len(d.viewers) - 10
+		newcomers := d.viewers[old:]
+		d.viewers = d.viewers[:old]
 		d.next = fanSlice // a walk starts where the last one ended
 		f := &frame{1, nil}
 		d.topic.Store(f)
 		d.begin()
-		old := len(d.viewers)
-		for range 10 {
-			join()
-			d.viewers[len(d.viewers)-1].shown = f.version
+		for _, v := range newcomers {
+			d.add(v)
+			v.shown = f.version
 		}
 		for d.walking {
 			d.walk()
@@ -908,5 +916,4 @@ func TestWalkSeesEveryoneWhileOthersJoin(t *testing.T) {
 			}
 		}
 	})
-	<-done
 }

@@ -82,7 +82,7 @@ func FuzzUpgrade(f *testing.F) {
 			p = p[:n]
 		}
 		before, asked := bytes.Clone(p), false
-		response, err := Upgrade(p, func(Request) error {
+		response, err := answer(p, func(Request) error {
 			asked = true
 			if status >= 400 && status <= 599 {
 				return &Refusal{int(status), "no"}

@@ -60,47 +60,74 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Reason }
 
-// Upgrade answers the opening handshake (RFC 6455 section 4.2). head is a whole request head; check may refuse it with
-// a *Refusal. The response is to be sent in either case; after an error the connection is to be closed behind it.
-func Upgrade(head []byte, check func(Request) error) (response []byte, err error) {
-	var req Request
-	agreed := false
-	u := ws.Upgrader{
-		ReadBufferSize: MaxHead,
-		Header: ws.HandshakeHeaderFunc(func(w io.Writer) (int64, error) {
-			if agreed {
-				return 0, nil
-			}
-			return ws.HandshakeHeaderString("Connection: close\r\n").WriteTo(w)
-		}),
-		OnRequest: func(uri []byte) error { req.Target = string(uri); return nil },
-		OnHost:    func(host []byte) error { req.Host = string(host); return nil },
-		OnHeader: func(key, value []byte) error {
-			if string(key) == "Origin" {
-				req.Origin = string(value)
-			}
-			return nil
-		},
-		OnBeforeUpgrade: func() (ws.HandshakeHeader, error) {
-			var refusal *Refusal
-			err := check(req)
-			if errors.As(err, &refusal) {
-				return nil, ws.RejectConnectionError(ws.RejectionStatus(refusal.Status), ws.RejectionReason(refusal.Reason))
-			}
-			agreed = err == nil
-			return nil, err
-		},
+// Upgrader answers opening handshakes (RFC 6455 section 4.2), one after the other and without garbage: a crowd that
+// arrives at once must not be felt by those who are there.
+type Upgrader struct {
+	check    func(Request) error
+	upgrader ws.Upgrader
+	in       bytes.Reader
+	out      bytes.Buffer
+
+	// Of the handshake at hand.
+	req    Request
+	agreed bool
+}
+
+// NewUpgrader makes an Upgrader. check may refuse a request with a *Refusal.
+func NewUpgrader(check func(Request) error) *Upgrader {
+	u := &Upgrader{check: check}
+	u.upgrader = ws.Upgrader{
+		ReadBufferSize:  MaxHead,
+		Header:          ws.HandshakeHeaderFunc(u.header),
+		OnRequest:       func(uri []byte) error { u.req.Target = string(uri); return nil },
+		OnHost:          func(host []byte) error { u.req.Host = string(host); return nil },
+		OnHeader:        u.onHeader,
+		OnBeforeUpgrade: u.decide,
 	}
-	var out bytes.Buffer
-	_, err = u.Upgrade(struct {
-		io.Reader
-		io.Writer
-	}{bytes.NewReader(head), &out})
-	if err != nil && out.Len() == 0 {
+	return u
+}
+
+// Upgrade answers a whole request head. The response, valid until the next call, is to be sent in either case; after an
+// error the connection is to be closed behind it.
+func (u *Upgrader) Upgrade(head []byte) (req Request, response []byte, err error) {
+	u.req, u.agreed = Request{}, false
+	u.in.Reset(head)
+	u.out.Reset()
+	_, err = u.upgrader.Upgrade(u)
+	if err != nil && u.out.Len() == 0 {
 		// The request line itself made no sense.
-		out.WriteString("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+		u.out.WriteString("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 	}
-	return out.Bytes(), err
+	return u.req, u.out.Bytes(), err
+}
+
+// Read and Write are the connection that gobwas/ws sees.
+func (u *Upgrader) Read(p []byte) (int, error)  { return u.in.Read(p) }
+func (u *Upgrader) Write(p []byte) (int, error) { return u.out.Write(p) }
+
+func (u *Upgrader) onHeader(key, value []byte) error {
+	if string(key) == "Origin" {
+		u.req.Origin = string(value)
+	}
+	return nil
+}
+
+func (u *Upgrader) decide() (ws.HandshakeHeader, error) {
+	var refusal *Refusal
+	err := u.check(u.req)
+	if err != nil && errors.As(err, &refusal) {
+		return nil, ws.RejectConnectionError(ws.RejectionStatus(refusal.Status), ws.RejectionReason(refusal.Reason))
+	}
+	u.agreed = err == nil
+	return nil, err
+}
+
+// header is part of every response.
+func (u *Upgrader) header(w io.Writer) (int64, error) {
+	if u.agreed {
+		return 0, nil
+	}
+	return ws.HandshakeHeaderString("Connection: close\r\n").WriteTo(w)
 }
 
 // clientKey is the key every request of this package sends. It only has to be well-formed: its purpose, to make sure

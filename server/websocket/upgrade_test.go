@@ -39,10 +39,30 @@ func parse(t *testing.T, response []byte) (r *http.Response, body string) {
 	return r, string(p)
 }
 
+// answer answers one handshake.
+func answer(head []byte, check func(Request) error) (response []byte, err error) {
+	_, response, err = NewUpgrader(check).Upgrade(head)
+	return response, err
+}
+
+// TestUpgraderMakesLittleGarbage holds an Upgrader to what its doc says: what is left are three strings, and the reply's
+// accept value.
+func TestUpgraderMakesLittleGarbage(t *testing.T) {
+	u := NewUpgrader(func(Request) error { return nil })
+	head := AppendRequest(nil, "rover:9900", "/ws")
+	if n := testing.AllocsPerRun(100, func() {
+		if _, _, err := u.Upgrade(head); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 5 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestUpgrade(t *testing.T) {
 	head := []byte(example)
 	var asked []Request
-	response, err := Upgrade(head, func(r Request) error { asked = append(asked, r); return nil })
+	response, err := answer(head, func(r Request) error { asked = append(asked, r); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +104,7 @@ func TestUpgradeAccepts(t *testing.T) {
 		"two headers of other name": strings.Replace(example, "Origin", "Cookie: a\r\nCookie: b\r\nOrigin", 1),
 	} {
 		var origin string
-		response, err := Upgrade([]byte(head), func(r Request) error { origin = r.Origin; return nil })
+		response, err := answer([]byte(head), func(r Request) error { origin = r.Origin; return nil })
 		if err != nil || origin != "http://example.com" {
 			t.Errorf("%s: origin %q, error %v", name, origin, err)
 			continue
@@ -135,7 +155,7 @@ func TestUpgradeRefuses(t *testing.T) {
 		{"cut within the request line", example[:10], 400},
 		{"nothing", "", 400},
 	} {
-		response, err := Upgrade([]byte(c.head), func(Request) error { t.Errorf("%s: the check was asked", c.name); return nil })
+		response, err := answer([]byte(c.head), func(Request) error { t.Errorf("%s: the check was asked", c.name); return nil })
 		if err == nil {
 			t.Errorf("%s: accepted", c.name)
 		}
@@ -163,7 +183,7 @@ func TestUpgradeCheck(t *testing.T) {
 		{"long refusal", &Refusal{http.StatusForbidden, strings.Repeat("no ", 1000)}, 403, strings.Repeat("no ", 1000)},
 		{"other error", errors.New("broken"), 500, "broken"},
 	} {
-		response, err := Upgrade([]byte(example), func(Request) error { return c.err })
+		response, err := answer([]byte(example), func(Request) error { return c.err })
 		if err == nil || err.Error() != c.body {
 			t.Errorf("%s: error %v, want %q", c.name, err, c.body)
 		}
@@ -250,7 +270,7 @@ func TestClientHandshake(t *testing.T) {
 		t.Errorf("the key is %q, error %v", key, err)
 	}
 	var asked Request
-	response, err := Upgrade(request, func(r Request) error { asked = r; return nil })
+	response, err := answer(request, func(r Request) error { asked = r; return nil })
 	if err != nil || asked != (Request{Target: "/ws?a=b", Host: "rover:8080"}) {
 		t.Errorf("Upgrade understood %+v, error %v", asked, err)
 	}
@@ -317,7 +337,7 @@ func TestCheckResponse(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	refused, err := Upgrade(AppendRequest(nil, "rover", "/"), func(Request) error { return &Refusal{403, "no"} })
+	refused, err := answer(AppendRequest(nil, "rover", "/"), func(Request) error { return &Refusal{403, "no"} })
 	if err == nil {
 		t.Fatal("not refused")
 	}
