@@ -28,11 +28,12 @@ import (
 var ErrLoopClosed = errors.New("the event loop was closed")
 
 const (
-	readSize   = 64 << 10 // of the scratch buffer: one read per readable event
-	corkSize   = 64 << 10 // output of one event beyond this is written before the event ends
-	batchSize  = 512      // connection events fetched per turn
-	acceptSize = 64       // connections accepted per turn, so that a storm does not starve those already here
-	sweepSize  = 64 << 10 // deadlines looked at per turn
+	readSize       = 64 << 10 // of the scratch buffer: one read per readable event
+	corkSize       = 64 << 10 // output of one event beyond this is written before the event ends
+	batchSize      = 256      // connection events fetched at a time
+	batchesPerTurn = 4        // until what is posted, due or waiting to be accepted has its turn
+	acceptSize     = 64       // connections accepted per turn, so that a storm does not starve those already here
+	sweepSize      = 64 << 10 // deadlines looked at per turn
 )
 
 // ending is a connection that was closed in this turn, and why.
@@ -153,15 +154,21 @@ func (l *Loop) ended() bool {
 	}
 }
 
-// serve hands one batch of events to their connections.
+// serve hands batches of events to their connections: a few per turn, since under load the next is ready by the time the
+// last is served, and asking for it here is cheaper than returning to the poller.
 func (l *Loop) serve() {
-	n := ready(l.set, l.events)
-	for i := range l.events[:n] {
-		// A connection closed earlier in this batch still has its slot and its descriptor: both are given back
-		// only when the turn ends. So an event can meet a closed connection, but never somebody else's. (An empty
-		// slot: while a child process is being forked it shares our descriptors, and a closed one lingers in the set.)
-		if c := l.conns[uint32(l.events[i].Fd)]; c != nil && c.state != closed {
-			c.handle(l.events[i].Events)
+	for range batchesPerTurn {
+		n := ready(l.set, l.events)
+		for i := range l.events[:n] {
+			// A connection closed earlier in this turn still has its slot and its descriptor: both are given back only
+			// when the turn ends. So an event can meet a closed connection, but never somebody else's. (An empty slot:
+			// while a child process is being forked it shares our descriptors, and a closed one lingers in the set.)
+			if c := l.conns[uint32(l.events[i].Fd)]; c != nil && c.state != closed {
+				c.handle(l.events[i].Events)
+			}
+		}
+		if n == 0 {
+			return
 		}
 	}
 }
