@@ -21,13 +21,17 @@ const (
 
 var errSlow = fmt.Errorf("the server did not answer the opening handshake within %s", handshakeTime)
 
-// client is one WebSocket connection to the server. All of it belongs to the loop's goroutine.
+// client is one connection to the server: a WebSocket, or plain TCP with messages of a fixed size, which is how a server
+// without any protocol is measured. All of it belongs to the loop's goroutine.
 type client struct {
 	role    role
 	conn    *netpoll.Conn
 	decoder websocket.Decoder
+	size    int // of a message over plain TCP; 0 is a WebSocket
+	part    int // plain TCP: bytes of a message that is not complete
 	began   time.Time
-	head    []byte // of the server's response, as far as it has arrived
+	arrived time.Time // when what Data handles was read
+	head    []byte    // of the server's response, as far as it has arrived
 	open    bool
 	goodbye error // what the server's close frame said
 }
@@ -36,7 +40,7 @@ type client struct {
 type role interface {
 	// opened tells that the handshake is done, which took that long.
 	opened(c *client, took time.Duration)
-	// message gets a text or binary message; p is valid until it returns.
+	// message gets a text or binary message; p is valid until it returns. Over plain TCP p is nil.
 	message(c *client, p []byte)
 	// ended is the last event and comes exactly once, for a client that never opened too (c.open tells).
 	ended(c *client, err error)
@@ -44,7 +48,7 @@ type role interface {
 
 // dial opens a client, on the loop's goroutine.
 func dial(loop *netpoll.Loop, t *target, from netip.Addr, r role) {
-	c := &client{role: r, began: time.Now()}
+	c := &client{role: r, size: t.raw, began: time.Now()}
 	conn, err := loop.Dial(from, t.addr, t.request, c)
 	if err != nil {
 		r.ended(c, err)
@@ -55,6 +59,13 @@ func dial(loop *netpoll.Loop, t *target, from netip.Addr, r role) {
 }
 
 func (c *client) Data(conn *netpoll.Conn, p []byte) {
+	c.arrived = time.Now()
+	if c.size > 0 {
+		for c.part += len(p); c.part >= c.size; c.part -= c.size {
+			c.role.message(c, nil)
+		}
+		return
+	}
 	if !c.open {
 		var err error
 		if p, err = c.handshake(p); err != nil {
@@ -98,10 +109,15 @@ func (c *client) handshake(p []byte) (rest []byte, err error) {
 	if err := websocket.CheckResponse(c.head[:n]); err != nil {
 		return nil, err
 	}
-	rest, c.head, c.open = c.head[n:], nil, true
+	rest, c.head = c.head[n:], nil
+	c.opened()
+	return rest, nil
+}
+
+func (c *client) opened() {
+	c.open = true
 	c.conn.SetDeadline(0)
 	c.role.opened(c, time.Since(c.began))
-	return rest, nil
 }
 
 // write sends a frame, masked as a client's must be.
@@ -111,7 +127,12 @@ func (c *client) write(op ws.OpCode, payload []byte) {
 	c.conn.Write(websocket.AppendMasked(nil, op, payload, mask))
 }
 
-func (c *client) Drained(*netpoll.Conn) {}
+// Drained tells, the first time, that the connection is established: over plain TCP it is then open.
+func (c *client) Drained(*netpoll.Conn) {
+	if c.size > 0 && !c.open {
+		c.opened()
+	}
+}
 
 func (c *client) Expired(conn *netpoll.Conn) { conn.Close(errSlow) }
 

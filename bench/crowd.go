@@ -11,7 +11,7 @@ import (
 // maxInFlight is how many handshakes are under way at a time: well below what a listener's backlog takes.
 const maxInFlight = 256
 
-// crowd is a number of viewers.
+// crowd is a number of viewers, or of whatever members there are.
 type crowd struct {
 	// Fixed by newCrowd.
 	loop   *netpoll.Loop
@@ -20,6 +20,7 @@ type crowd struct {
 	rate   float64
 	fail   context.CancelCauseFunc // ends the run
 	slots  chan struct{}           // holds an element for each handshake under way
+	member func() role             // makes the role of each; it passes on to the crowd what opens and ends. The crowd itself when nil
 
 	// Owned by gather's goroutine.
 	took time.Duration // to open them all
@@ -53,13 +54,20 @@ func (cr *crowd) gather(ctx context.Context) {
 		if !sleepUntil(ctx, start.Add(time.Duration(i)*every(cr.rate))) || !cr.reserve(ctx) {
 			return
 		}
-		cr.loop.Post(func() { dial(cr.loop, cr.target, sources[i%len(sources)], cr) })
+		cr.loop.Post(func() { dial(cr.loop, cr.target, sources[i%len(sources)], cr.role()) })
 	}
 	for range maxInFlight { // who holds all the slots has seen the last handshake end
 		if !cr.reserve(ctx) {
 			return
 		}
 	}
+}
+
+func (cr *crowd) role() role {
+	if cr.member == nil {
+		return cr
+	}
+	return cr.member()
 }
 
 // reserve waits for a slot.

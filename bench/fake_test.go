@@ -26,6 +26,9 @@ type fake struct {
 	reply    func(i int) string         // to command number i; "" closes the connection. An ack when nil
 	upgraded func(n int, conn net.Conn) // is told of connection number n, from 1
 	announce string                     // sent to all connections before each reply
+	echo     bool                       // the reply is the command
+	relay    bool                       // the command goes to all connections, and there is no reply
+	deaf     int                        // number of a connection that does not get it
 
 	mu    sync.Mutex
 	conns []net.Conn // that were upgraded, in order
@@ -76,9 +79,11 @@ func (f *fake) connection(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if _, err := io.CopyN(io.Discard, conn, h.Length); err != nil {
+		command := make([]byte, h.Length)
+		if _, err := io.ReadFull(conn, command); err != nil {
 			return
 		}
+		ws.Cipher(command, h.Mask, 0)
 		time.Sleep(f.delay)
 		if f.stall > 0 && i == f.stallAt {
 			time.Sleep(f.stall)
@@ -86,6 +91,19 @@ func (f *fake) connection(conn net.Conn) {
 		text := ack
 		if f.reply != nil {
 			text = f.reply(i)
+		}
+		if f.echo {
+			text = string(command)
+		}
+		if f.relay {
+			f.mu.Lock()
+			for n, c := range f.conns {
+				if n+1 != f.deaf {
+					ws.WriteFrame(c, ws.NewTextFrame(command))
+				}
+			}
+			f.mu.Unlock()
+			continue
 		}
 		if text == "" {
 			return
@@ -101,6 +119,33 @@ func (f *fake) connection(conn net.Conn) {
 			return
 		}
 	}
+}
+
+// plain serves each connection of a server without WebSocket, and returns its URL.
+func plain(t *testing.T, serve func(n int, conn net.Conn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Go(func() {
+		for n := 1; ; n++ {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			done.Go(func() {
+				defer conn.Close()
+				serve(n, conn)
+			})
+		}
+	})
+	t.Cleanup(func() { // bench has closed all connections by now
+		ln.Close()
+		done.Wait()
+	})
+	return "ws://" + ln.Addr().String()
 }
 
 // result is what one run of bench left behind.

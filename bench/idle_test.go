@@ -121,13 +121,13 @@ func TestNoSuchServer(t *testing.T) {
 		"no WebSocket":   {answer(t, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), `it answered "HTTP/1.1 403 Forbidden"`},
 		"silence":        {answer(t, ""), "closed the connection without a word"},
 	} {
-		for _, scenario := range []string{"idle", "drive"} {
+		for _, scenario := range []string{"idle", "drive", "echo", "broadcast"} {
 			t.Run(name+" "+scenario, func(t *testing.T) {
 				r := runBench(t, t.Context(), scenario, "-n", "1000", "http://"+test.addr)
 				if r.code != 1 || !strings.Contains(r.stderr, test.want) {
 					t.Errorf("exit code %d, %q; want 1 and %q", r.code, r.stderr, test.want)
 				}
-				if r.stdout != "" || r.report.Idle != nil || r.report.Drive != nil {
+				if r.stdout != "" || r.report.Idle != nil || r.report.Drive != nil || r.report.Echo != nil || r.report.Broadcast != nil {
 					t.Errorf("there are figures of a run that never began: %s", r.stdout)
 				}
 			})
@@ -142,6 +142,8 @@ func TestGoroutinesEnd(t *testing.T) {
 		url := f.serve(t)
 		runBench(t, t.Context(), "idle", "-n", "10", "-hold", "0s", url)
 		runBench(t, t.Context(), "drive", "-n", "10", "-d", "100ms", "-warmup", "0s", url)
+		runBench(t, t.Context(), "echo", "-n", "10", "-d", "100ms", "-warmup", "0s", url)
+		runBench(t, t.Context(), "broadcast", "-n", "10", "-d", "100ms", "-warmup", "0s", "-words", "up,stop", url)
 	})
 	tick := time.NewTicker(10 * time.Millisecond) // those of easygo's poller end a little after its Close
 	defer tick.Stop()

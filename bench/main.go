@@ -1,8 +1,9 @@
 // Command bench loads a roverd server and measures it: `go run ./bench SCENARIO [flags] URL`.
 //
 // One event loop serves all viewers, another the driver. The files: options.go and target.go read the command line;
-// client.go is one WebSocket connection, crowd.go many that watch, driver.go one that drives; idle.go and drive.go are
-// the scenarios; probe.go looks at the server's process; report.go says what was found.
+// client.go is one connection, crowd.go many that watch, driver.go one that drives; idle.go, drive.go, echo.go and
+// broadcast.go are the scenarios; probe.go and meter.go look at the server's process; report.go says what was found.
+// The directory peers has other servers, and a program that compares them with roverd.
 package main
 
 import (
@@ -20,11 +21,14 @@ import (
 
 const helpText = `bench loads a roverd server and measures it.
 
-  bench idle  [flags] URL   open many viewers and hold them
-  bench drive [flags] URL   drive the car, while viewers watch if -n says so; a real car really moves
-  bench help                print this
+  bench idle      [flags] URL   open many viewers and hold them
+  bench drive     [flags] URL   drive the car, while viewers watch if -n says so; a real car really moves
+  bench echo      [flags] URL   have a server send back what it is sent
+  bench broadcast [flags] URL   have a server send on to many viewers what one client says
+  bench help                    print this
 
-URL is ws://host:port/ws; http:// means the same. Exit code: 0 done, 1 failed, 2 used wrongly.
+URL is ws://host:port/ws, or the path that the server has for the purpose: /echo, and of other servers /broadcast.
+http:// means the same. Exit code: 0 done, 1 failed, 2 used wrongly.
 `
 
 func main() {
@@ -36,7 +40,7 @@ func main() {
 // scenario runs until it is done or ctx ends, and writes its figures into the report in either case.
 type scenario func(ctx context.Context, o *options, t *target, r *report) error
 
-var scenarios = map[string]scenario{"idle": idle, "drive": drive}
+var scenarios = map[string]scenario{"idle": idle, "drive": drive, "echo": echo, "broadcast": broadcast}
 
 // usageError is a mistake of whoever started the program: exit code 2.
 type usageError struct{ error }
@@ -65,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func help(w io.Writer) {
 	fmt.Fprint(w, helpText)
-	for _, name := range []string{"idle", "drive"} {
+	for _, name := range []string{"idle", "drive", "echo", "broadcast"} {
 		fmt.Fprintf(w, "\nFlags of %s:\n", name)
 		flags := new(options).flags(name)
 		flags.SetOutput(w)
@@ -94,6 +98,9 @@ func execute(ctx context.Context, args []string, stdout io.Writer) error {
 	t, err := resolve(ctx, o.url, o.anywhere)
 	if err != nil {
 		return err
+	}
+	if o.raw {
+		t.plain(o.size)
 	}
 	var file *os.File // opened first: a wrong name must not cost a whole run
 	if o.json != "" {

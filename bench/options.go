@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 const (
 	mostViewers   = 1_000_000
 	mostCommands  = 1_000_000 // their latencies are all kept
+	mostInFlight  = 1_000_000 // messages of echo
 	spareFiles    = 32        // descriptors beside the viewers': the driver's, the loop's, the files
 	viewersPerSec = 5000      // opened, unless -rate says otherwise
 )
@@ -20,12 +22,16 @@ const (
 // options is what the command line asks for.
 type options struct {
 	url      string
-	n        int           // viewers
+	n        int           // viewers, or connections
 	openRate float64       // viewers opened per second
 	hold     time.Duration // idle
-	rate     float64       // drive: commands per second
-	length   time.Duration // drive: of the measurement
-	warmup   time.Duration // drive: before it
+	rate     float64       // commands, messages or broadcasts per second; echo: 0 is a closed loop
+	length   time.Duration // of the measurement
+	warmup   time.Duration // before it
+	depth    int           // echo: messages in flight per connection
+	size     int           // of a message, in bytes
+	words    words         // broadcast
+	raw      bool          // plain TCP, no WebSocket
 	pid      int           // of the server; 0 is unknown
 	json     string
 	timeout  time.Duration
@@ -38,6 +44,7 @@ func (o *options) flags(scenario string) *flag.FlagSet {
 	f.SetOutput(io.Discard) // the error says it all; `bench help` lists the flags
 	switch scenario {
 	case "idle":
+		o.size = 1 // of the messages that -raw never sends
 		f.IntVar(&o.n, "n", 10_000, "viewers to open")
 		f.Float64Var(&o.openRate, "rate", viewersPerSec, "viewers to open per second, at most")
 		f.DurationVar(&o.hold, "hold", 10*time.Second, "how long to hold them")
@@ -47,6 +54,25 @@ func (o *options) flags(scenario string) *flag.FlagSet {
 		f.Float64Var(&o.rate, "rate", 20, "commands per second")
 		f.DurationVar(&o.length, "d", 10*time.Second, "how long to measure")
 		f.DurationVar(&o.warmup, "warmup", time.Second, "how long to drive before that")
+	case "echo":
+		o.openRate = viewersPerSec
+		f.IntVar(&o.n, "n", 1000, "connections to open")
+		f.IntVar(&o.depth, "depth", 1, "messages in flight per connection, in a closed loop")
+		f.Float64Var(&o.rate, "rate", 0, "open loop: messages per second, over all connections in turn; 0 is a closed loop")
+		f.IntVar(&o.size, "size", 64, "bytes of a message")
+	case "broadcast":
+		o.openRate = viewersPerSec
+		f.IntVar(&o.n, "n", 10_000, "viewers that watch")
+		f.Float64Var(&o.rate, "rate", 10, "broadcasts per second")
+		f.IntVar(&o.size, "size", 200, "bytes of a message")
+		f.Var(&o.words, "words", "roverd: `commands` to send in turn, like up,stop; each changes the state, which goes to all")
+	}
+	if scenario == "echo" || scenario == "broadcast" {
+		f.DurationVar(&o.length, "d", 5*time.Second, "how long to measure")
+		f.DurationVar(&o.warmup, "warmup", time.Second, "how long to go on before that")
+	}
+	if scenario != "drive" {
+		f.BoolVar(&o.raw, "raw", false, "speak plain TCP to the URL's host and port: for servers without WebSocket")
 	}
 	f.IntVar(&o.pid, "pid", 0, "process `ID` of the server, if it runs on this machine: report its memory and CPU time")
 	f.StringVar(&o.json, "json", "", "also write the figures to this `file`")
@@ -81,7 +107,7 @@ func parseOptions(scenario string, args []string) (*options, error) {
 // check keeps every run bounded, in time and in count.
 func (o *options) check(scenario string) error {
 	least := 0
-	if scenario == "idle" {
+	if scenario != "drive" {
 		least = 1
 	}
 	if o.n < least || o.n > mostViewers {
@@ -90,13 +116,10 @@ func (o *options) check(scenario string) error {
 	if !(o.openRate >= 1 && o.openRate <= mostViewers) { // so that NaN fails too
 		return fmt.Errorf("-rate %v: want 1 to %d viewers per second", o.openRate, mostViewers)
 	}
+	if err := o.checkTraffic(scenario); err != nil {
+		return err
+	}
 	if scenario == "drive" {
-		if !(o.rate >= 0.1 && o.rate <= 10_000) {
-			return fmt.Errorf("-rate %v: want 0.1 to 10000 commands per second", o.rate)
-		}
-		if o.length <= 0 || o.warmup < 0 {
-			return fmt.Errorf("-d %s -warmup %s: want a time above 0 and one not below", o.length, o.warmup)
-		}
 		if o.rate*(o.warmup+o.length).Seconds() > mostCommands {
 			return fmt.Errorf("-rate %v for -warmup %s and -d %s: that is more than %d commands", o.rate, o.warmup, o.length, mostCommands)
 		}
@@ -115,6 +138,51 @@ func (o *options) check(scenario string) error {
 		return fmt.Errorf("-n %d needs %d open files, and RLIMIT_NOFILE allows this process %d: "+
 			"raise the hard limit (as root: prlimit --nofile=%d --pid $$, in the shell that starts bench), or open fewer",
 			o.n, need, files.Cur, need)
+	}
+	return nil
+}
+
+// checkTraffic checks the flags that say what is sent.
+func (o *options) checkTraffic(scenario string) error {
+	most, what := 10_000., "commands"
+	switch scenario {
+	case "idle":
+		return nil
+	case "echo":
+		most, what = 1_000_000, "messages"
+		if o.depth < 1 || o.depth > mostInFlight/o.n {
+			return fmt.Errorf("-n %d -depth %d: want 1 to %d messages in flight", o.n, o.depth, mostInFlight)
+		}
+		if o.rate != 0 && o.depth != 1 {
+			return fmt.Errorf("-depth is of a closed loop, -rate makes an open one: want one of them")
+		}
+	case "broadcast":
+		most, what = 1000, "broadcasts"
+		if o.raw && len(o.words) > 0 {
+			return fmt.Errorf("-words are for roverd, which -raw is not")
+		}
+	}
+	if closed := scenario == "echo" && o.rate == 0; !(o.rate >= 0.1 && o.rate <= most) && !closed {
+		return fmt.Errorf("-rate %v: want 0.1 to %.0f %s per second", o.rate, most, what)
+	}
+	if scenario != "drive" && (o.size < 1 || o.size > maxMessage) {
+		return fmt.Errorf("-size %d: want 1 to %d bytes", o.size, maxMessage)
+	}
+	if o.length <= 0 || o.warmup < 0 {
+		return fmt.Errorf("-d %s -warmup %s: want a time above 0 and one not below", o.length, o.warmup)
+	}
+	return nil
+}
+
+// words are separated by commas.
+type words []string
+
+func (w *words) String() string { return strings.Join(*w, ",") }
+
+func (w *words) Set(s string) error {
+	*w = strings.Split(s, ",")
+	if slices.Contains(*w, "") {
+		return fmt.Errorf("a word is empty")
 	}
 	return nil
 }

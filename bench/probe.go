@@ -21,8 +21,11 @@ type health struct {
 	Goroutines int    `json:"goroutines,omitempty"`
 }
 
-// health asks the server; the zero health is of a server that does not say.
+// health asks the server; the zero health is of a server that does not say, or that speaks no HTTP.
 func (t *target) health(ctx context.Context) (h health) {
+	if t.raw > 0 {
+		return health{}
+	}
 	const patience = 2 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -79,20 +82,28 @@ func readProcess(pid int) (p process, err error) {
 	if p.Resident == 0 {
 		return process{}, fmt.Errorf("-pid %d: the process has ended", pid) // and waits for its parent to take note
 	}
-	stat, err := os.ReadFile(dir + "stat")
+	user, system, err := readTicks(pid)
+	p.CPU = float64(user+system) / ticksPerSecond
+	return p, err
+}
+
+const ticksPerSecond = 100 // USER_HZ, the same for every Linux that Go runs on
+
+// readTicks reads how long a process has computed, for itself and in the kernel.
+func readTicks(pid int) (user, system int64, err error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return p, fmt.Errorf("-pid %d: no such process: %w", pid, err)
+		return 0, 0, fmt.Errorf("-pid %d: no such process: %w", pid, err)
 	}
 	// The second field is the program's name in parentheses and may hold anything; utime and stime are the 14th and 15th.
-	const utime, stime, ticksPerSecond = 14 - 3, 15 - 3, 100 // USER_HZ, the same for every Linux that Go runs on
+	const utime, stime = 14 - 3, 15 - 3
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) <= stime {
-		return p, fmt.Errorf("-pid %d: unexpected %sstat: %q", pid, dir, stat)
+		return 0, 0, fmt.Errorf("-pid %d: unexpected /proc/%d/stat: %q", pid, pid, stat)
 	}
-	user, _ := strconv.ParseInt(string(fields[utime]), 10, 64)
-	system, _ := strconv.ParseInt(string(fields[stime]), 10, 64)
-	p.CPU = float64(user+system) / ticksPerSecond
-	return p, nil
+	user, _ = strconv.ParseInt(string(fields[utime]), 10, 64)
+	system, _ = strconv.ParseInt(string(fields[stime]), 10, 64)
+	return user, system, nil
 }
 
 // footprint is what the viewers cost the server.

@@ -15,14 +15,16 @@ import (
 // report is what a run found, for people (print) and for programs (JSON). The figures of a run that failed or was
 // interrupted are of the part that ran; without any there is only the error.
 type report struct {
-	Scenario string        `json:"scenario"`
-	Target   string        `json:"target"`
-	Started  time.Time     `json:"started"`
-	Machine  machine       `json:"machine"`
-	Server   health        `json:"server"`
-	Error    string        `json:"error,omitempty"`
-	Idle     *idleFigures  `json:"idle,omitempty"`
-	Drive    *driveFigures `json:"drive,omitempty"`
+	Scenario  string            `json:"scenario"`
+	Target    string            `json:"target"`
+	Started   time.Time         `json:"started"`
+	Machine   machine           `json:"machine"`
+	Server    health            `json:"server"`
+	Error     string            `json:"error,omitempty"`
+	Idle      *idleFigures      `json:"idle,omitempty"`
+	Drive     *driveFigures     `json:"drive,omitempty"`
+	Echo      *echoFigures      `json:"echo,omitempty"`
+	Broadcast *broadcastFigures `json:"broadcast,omitempty"`
 }
 
 // machine is where bench ran.
@@ -55,7 +57,7 @@ func (t table) row(cells ...any) {
 
 // print writes the report as tables.
 func (r *report) print(w io.Writer) {
-	if r.Idle == nil && r.Drive == nil {
+	if r.Idle == nil && r.Drive == nil && r.Echo == nil && r.Broadcast == nil {
 		return
 	}
 	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
@@ -82,12 +84,49 @@ func (r *report) print(w io.Writer) {
 			line{"schedule lateness", f.Lateness}, line{"viewers' handshake", f.Viewers.Handshake})
 		t.footprint(f.Footprint, "driving")
 	}
+	if f := r.Echo; f != nil {
+		t.members("connections", &f.Clients)
+		kind := fmt.Sprintf("closed loop, %d in flight on each", f.Depth)
+		if f.Rate > 0 {
+			kind = fmt.Sprintf("open loop, %v/s", f.Rate)
+		}
+		t.row("messages", fmt.Sprintf("%d of %d bytes, %.0f/s; %s; %d unanswered", f.Messages, f.Size, f.PerSecond, kind, f.Unanswered))
+		t.cost(&f.cost, "message")
+		t.percentiles(line{"latency", f.Latency}, line{"handshake", f.Clients.Handshake})
+	}
+	if f := r.Broadcast; f != nil {
+		t.members("viewers", &f.Viewers)
+		t.row("broadcasts", fmt.Sprintf("%d at %v/s, %d skipped, %d incomplete", f.Sent, f.Rate, f.Skipped, f.Incomplete))
+		t.row("deliveries", fmt.Sprintf("%d, %.0f/s", f.Messages, f.PerSecond))
+		t.cost(&f.cost, "delivery")
+		t.percentiles(line{"fan-out", f.FanOut}, line{"viewers' handshake", f.Viewers.Handshake})
+	}
+}
+
+// members writes who was there.
+func (t table) members(name string, f *crowdFigures) {
+	t.row(name, fmt.Sprintf("%d of %d opened in %.2f s (%.0f/s), %d failed, %d lost",
+		f.Opened, f.Wanted, f.OpenSeconds, f.OpenRate, f.Failed, f.Lost))
+	t.reasons("because", f.Reasons)
+}
+
+// cost writes what a message took.
+func (t table) cost(f *cost, unit string) {
+	t.row("bench itself", fmt.Sprintf("%.2f cores", f.Load))
+	s := f.Server
+	if s == nil {
+		return
+	}
+	split := ""
+	if s.User+s.System > 0 {
+		split = fmt.Sprintf(" (%.3f user, %.3f system)", s.User, s.System)
+	}
+	t.row("server process", fmt.Sprintf("%.3f us of CPU per %s%s, %.2f cores", s.PerMessage, unit, split, s.Cores))
+	t.row("context switches", fmt.Sprintf("%.0f/s voluntary, %.0f/s involuntary", s.Voluntary, s.Involuntary))
 }
 
 func (t table) crowd(f *crowdFigures) {
-	t.row("viewers", fmt.Sprintf("%d of %d opened in %.2f s (%.0f/s), %d failed, %d lost",
-		f.Opened, f.Wanted, f.OpenSeconds, f.OpenRate, f.Failed, f.Lost))
-	t.reasons("because", f.Reasons)
+	t.members("viewers", f)
 	t.row("received", fmt.Sprintf("%d messages (%d states), %.1f MB", f.Received.Messages, f.Received.States, float64(f.Received.Bytes)/1e6))
 }
 

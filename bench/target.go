@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -13,6 +14,7 @@ import (
 
 	"roverd/server/websocket"
 
+	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +27,8 @@ const portsPerSource = 10_000
 type target struct {
 	addr    netip.AddrPort
 	host    string // as in the URL: what the Host header says
-	request []byte // the opening handshake
+	request []byte // the opening handshake; nil with raw
+	raw     int    // size of a message over plain TCP; 0 is a WebSocket
 }
 
 // resolve reads the server's URL.
@@ -62,6 +65,21 @@ func resolve(ctx context.Context, raw string, anywhere bool) (*target, error) {
 		request: websocket.AppendRequest(nil, u.Host, u.RequestURI()),
 	}, nil
 }
+
+// plain makes the target a server without WebSocket, to which messages of size bytes go over TCP.
+func (t *target) plain(size int) { t.request, t.raw = nil, size }
+
+// frame returns what a client sends for a text. The mask is always the same: what it is for, to keep a script in a
+// browser from choosing the bytes on the wire, does not concern a load tool.
+func (t *target) frame(text []byte) []byte {
+	if t.raw > 0 {
+		return text
+	}
+	return websocket.AppendMasked(nil, ws.OpText, text, [4]byte{0x37, 0xfa, 0x21, 0x3d})
+}
+
+// filler returns a text of size bytes.
+func filler(size int) []byte { return bytes.Repeat([]byte{'x'}, size) }
 
 // sources returns the addresses from which n connections leave in turn; the zero Addr lets the kernel choose.
 func (t *target) sources(n int) []netip.Addr {
