@@ -6,26 +6,19 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	backlog     = 4096        // the kernel lowers it to net.core.somaxconn
-	sendBuffer  = 128 << 10   // of a connection in the kernel, which would let it grow to 4 MB for a peer that is slow
-	acceptPause = time.Second // when descriptors or memory have run out
+	backlog    = 4096      // the kernel lowers it to net.core.somaxconn
+	sendBuffer = 128 << 10 // of a connection in the kernel, which would let it grow to 4 MB for a peer that is slow
 )
 
 // Listener is a listening TCP socket for one loop.
 type Listener struct {
-	// Fixed by Listen.
 	fd   int
 	addr netip.AddrPort
-
-	// Owned by the goroutine of the loop that accepts on it.
-	loop *Loop
-	open func(*Conn, netip.AddrPort) Handler
 }
 
 // Listen opens n listeners on one address, for n loops; the kernel spreads new connections over them (SO_REUSEPORT,
@@ -90,98 +83,8 @@ func listen(at netip.AddrPort) (*Listener, error) {
 // Addr returns the address that is listened on.
 func (ln *Listener) Addr() netip.AddrPort { return ln.addr }
 
-// Close closes a listener that no loop accepts on.
+// Close closes a listener that nobody accepts on.
 func (ln *Listener) Close() { unix.Close(ln.fd) }
-
-// Accept has the loop accept connections on ln. For each, open is called on the loop's goroutine with the address of the
-// peer and returns the handler; nil closes the connection. The loop closes the listener when it ends. It must not be called on the loop's own
-// goroutine.
-func (l *Loop) Accept(ln *Listener, open func(*Conn, netip.AddrPort) Handler) error {
-	errc := make(chan error, 1)
-	ok := l.Post(func() {
-		ln.loop, ln.open = l, open
-		l.listeners = append(l.listeners, ln)
-		errc <- l.watch(ln.fd, ln.accept)
-	})
-	if !ok {
-		ln.Close()
-		return ErrLoopClosed
-	}
-	select {
-	case err := <-errc:
-		return err
-	case <-l.done: // broken down before it came to it
-		return ErrLoopClosed
-	}
-}
-
-func (ln *Listener) accept() {
-	l := ln.loop
-	for range acceptSize {
-		fd, errno := accept(ln.fd, &l.peer)
-		switch errno {
-		case 0:
-		case unix.EAGAIN:
-			return
-		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			ln.refuse()
-			ln.pause(fmt.Errorf("accept on %s: %w; no new connection is taken for %s", ln.addr, errno, acceptPause))
-			return
-		default:
-			continue // the peer is already gone (accept(2), error handling)
-		}
-		c, err := l.adopt(fd, unix.EPOLLIN)
-		if err != nil {
-			unix.Close(fd)
-			l.warn(err)
-			continue
-		}
-		if c.handler = ln.open(c, addrPort(&l.peer)); c.handler == nil {
-			c.handler = ignore{}
-			c.Close(nil)
-		}
-	}
-}
-
-// refuse closes connections that wait to be accepted when no descriptor is left for them: else they would hang, and
-// keep the listener readable. The reserve is what it accepts them with.
-func (ln *Listener) refuse() {
-	l := ln.loop
-	unix.Close(l.reserve)
-	for range acceptSize {
-		fd, errno := accept(ln.fd, &l.peer)
-		if errno != 0 {
-			break
-		}
-		unix.Close(fd)
-	}
-	l.openReserve()
-}
-
-// pause looks away from the listener for a while, after err.
-func (ln *Listener) pause(err error) {
-	l := ln.loop
-	l.warn(err)
-	if err := l.poll.Mod(ln.fd, 0); err != nil {
-		l.warn(err)
-		return
-	}
-	time.AfterFunc(acceptPause, func() {
-		l.Post(func() {
-			if err := l.poll.Mod(ln.fd, unix.EPOLLIN); err != nil {
-				l.warn(err)
-			}
-		})
-	})
-}
-
-// ignore is the handler of a connection that was refused.
-type ignore struct{}
-
-func (ignore) Data(*Conn, []byte)  {}
-func (ignore) Drained(*Conn)       {}
-func (ignore) Expired(*Conn)       {}
-func (ignore) Closed(*Conn, error) {}
 
 func sockaddr(at netip.AddrPort) (unix.Sockaddr, int) {
 	if at.Addr().Is4() {

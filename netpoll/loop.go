@@ -1,14 +1,15 @@
 // Package netpoll is the reactor: a few event loops, each one goroutine, that serve any number of raw TCP sockets
 // without a goroutine, a net.Conn or a buffer per connection. It knows nothing of what travels over them.
 //
-// Each [Loop] waits in the poller of github.com/mailru/easygo on four descriptors: a wake-up eventfd for posted
-// work, a timerfd for deadlines, its listeners, and an epoll set of its own that holds all its connections. (An epoll
-// descriptor is itself pollable.) So easygo does the waiting and the crowd costs it nothing: no map entry, no
-// closure and no lock per connection or per event, only a slot number that the kernel hands back (epoll_ctl(2),
-// epoll_data).
+// An [Acceptor] waits for new connections in the poller of github.com/mailru/easygo and hands them to the loops. A [Loop]
+// has an epoll set of its own for its connections, a wake-up eventfd for posted work and a timerfd for deadlines. The
+// kernel hands back a slot number with each event (epoll_ctl(2), epoll_data), so the crowd costs no map entry, no
+// closure and no lock. When nothing is ready, the loop's goroutine waits for the set itself, which is pollable, in Go's
+// own poller: a thread that blocked in epoll_wait instead would make the scheduler hand its processor over and take it
+// back at every sleep (four context switches a message for one, where messages are sparse).
 //
-// [Loop.Post] may be called from any goroutine, [Loop.Accept] and [Loop.Close] from any but the loop's own, for which
-// they wait; all else belongs to the loop's goroutine.
+// [Loop.Post] may be called from any goroutine, [Loop.Drain] and [Loop.Close] from any but the loop's own, for which they
+// wait; all else of a loop belongs to its goroutine.
 package netpoll
 
 import (
@@ -16,11 +17,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
+	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
-	"github.com/mailru/easygo/netpoll"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,12 +31,16 @@ import (
 var ErrLoopClosed = errors.New("the event loop was closed")
 
 const (
-	readSize       = 64 << 10 // of the scratch buffer: one read per readable event
-	corkSize       = 64 << 10 // output of one event beyond this is written before the event ends
-	batchSize      = 256      // connection events fetched at a time
-	batchesPerTurn = 4        // until what is posted, due or waiting to be accepted has its turn
-	acceptSize     = 64       // connections accepted per turn, so that a storm does not starve those already here
-	sweepSize      = 64 << 10 // deadlines looked at per turn
+	readSize  = 64 << 10 // of the scratch buffer: one read per readable event
+	corkSize  = 64 << 10 // output of one event beyond this is written before the event ends
+	batchSize = 256      // events served per turn
+	sweepSize = 64 << 10 // deadlines looked at per turn
+)
+
+// Slots of the set that are not a connection's.
+const (
+	wakeSlot = 1<<31 - 1 - iota
+	timerSlot
 )
 
 // ending is a connection that was closed in this turn, and why.
@@ -46,131 +53,120 @@ type ending struct {
 type Config struct {
 	// Tick is the grain of deadlines; 1 s when zero. A loop with no deadline set makes no ticks.
 	Tick time.Duration
-	// OnError hears, on the loop's goroutine, of what is not one connection's own fault: a full descriptor table
-	// (the loop pauses accepting and goes on), or the end of the loop itself by a panic or a failed wait, told by
-	// fatal. It must not block.
+	// OnError hears, on the loop's goroutine, of what is not one connection's own fault; fatal says that the loop has
+	// ended by it, as by a panic in a handler. It must not block.
 	OnError func(err error, fatal bool)
 }
 
 // Loop is one event loop.
 type Loop struct {
 	// Fixed by New.
-	poll  *netpoll.Epoll
-	set   int // epoll set of the connections
-	wake  int // eventfd
-	timer int // timerfd
+	set   int      // epoll set of the connections, wake and timer
+	file  *os.File // the set, in Go's poller
+	wake  int      // eventfd
+	timer int      // timerfd
 	cfg   Config
 	start time.Time     // of tick 1
 	done  chan struct{} // closed when the loop has ended
 	close sync.Once
 
 	// Owned by the loop's goroutine.
-	conns     []*Conn  // by slot
-	due       []uint32 // by slot: the tick at which the connection expires, 0 for never
-	free      []uint32 // slots
-	listeners []*Listener
-	reserve   int           // a descriptor to spare, for when there are no others; -1 when even that could not be had
+	conns     []*Conn       // by slot
+	due       []uint32      // by slot: the tick at which the connection expires, 0 for never
+	free      []uint32      // slots
 	drained   chan struct{} // Drain waits for it
 	events    []unix.EpollEvent
-	peer      unix.RawSockaddrAny // scratch: of the connection being accepted
-	in, out   []byte              // scratch: what this event read, and what its handler wants written
-	corked    *Conn               // whose output gathers in out
-	closing   []ending            // closed in this turn, reaped at its end
-	deadlines int                 // connections that have one
-	backlog   int                 // bytes of output that no kernel has taken yet
+	in, out   []byte   // scratch: what this event read, and what its handler wants written
+	corked    *Conn    // whose output gathers in out
+	closing   []ending // closed in this turn, reaped at its end
+	deadlines int      // connections that have one
+	backlog   int      // bytes of output that no kernel has taken yet
 	ticking   bool
 	sweeping  bool
+	ended     bool
 
 	// Shared, under mu.
 	mu      sync.Mutex
 	posted  []func()
 	spare   []func() // the queue's other half, so that posting does not allocate
-	stop    bool     // Close was called: end when the queue is empty
+	arrived []arrival
+	stop    bool // Close was called: end when the queues are empty
 	stopped bool
 }
 
-// NewLoop starts a loop. Its goroutine is the one easygo's poller waits on.
+// NewLoop starts a loop.
 func NewLoop(cfg Config) (*Loop, error) {
 	if cfg.Tick == 0 {
 		cfg.Tick = time.Second
 	}
 	l := &Loop{
-		set: -1, wake: -1, timer: -1, reserve: -1, cfg: cfg, done: make(chan struct{}),
+		set: -1, wake: -1, timer: -1, cfg: cfg, done: make(chan struct{}),
 		events: make([]unix.EpollEvent, batchSize), in: make([]byte, readSize), start: time.Now(),
 	}
-	err := l.open()
+	wait, err := l.open()
 	if err != nil {
 		l.release()
 		return nil, fmt.Errorf("event loop: %w", err)
 	}
+	go l.run(wait)
 	return l, nil
 }
 
-func (l *Loop) open() (err error) {
+func (l *Loop) open() (wait syscall.RawConn, err error) {
 	if l.set, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return err
+		return nil, err
 	}
 	if l.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-		return err
-	}
-	if err = l.openReserve(); err != nil {
-		return err
+		return nil, err
 	}
 	if l.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
-		return err
+		return nil, err
 	}
-	l.poll, err = netpoll.EpollCreate(&netpoll.EpollConfig{OnWaitError: func(err error) {
-		l.abort(fmt.Errorf("epoll_wait: %w", err))
-	}})
-	if err != nil {
-		return err
+	if err = errors.Join(control(l.set, unix.EPOLL_CTL_ADD, l.wake, unix.EPOLLIN, wakeSlot),
+		control(l.set, unix.EPOLL_CTL_ADD, l.timer, unix.EPOLLIN, timerSlot)); err != nil {
+		return nil, err
 	}
-	return errors.Join(l.watch(l.set, l.serve), l.watch(l.wake, l.runPosted), l.watch(l.timer, l.onTick))
+	if err = unix.SetNonblock(l.set, true); err != nil { // what Go's poller takes
+		return nil, err
+	}
+	l.file = os.NewFile(uintptr(l.set), "epoll")
+	return l.file.SyscallConn()
 }
 
-func (l *Loop) openReserve() (err error) {
-	l.reserve, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	return err
-}
-
-// watch has the poller call f on the loop's goroutine whenever fd is readable. A call is one turn of the loop.
-func (l *Loop) watch(fd int, f func()) error {
-	return l.poll.Add(fd, netpoll.EPOLLIN, func(ev netpoll.EpollEvent) {
-		if ev&(netpoll.EPOLLIN|netpoll.EPOLLERR|netpoll.EPOLLHUP) == 0 || l.ended() {
-			return // the poller's own notice that it closes
-		}
-		defer l.contain()
-		f()
-		l.reap()
-	})
-}
-
-func (l *Loop) ended() bool {
-	select {
-	case <-l.done:
-		return true
-	default:
-		return false
+// run is the loop's goroutine.
+func (l *Loop) run(wait syscall.RawConn) {
+	defer l.contain()
+	if err := wait.Read(l.serve); err != nil {
+		l.abort(fmt.Errorf("wait for the epoll set: %w", err))
 	}
 }
 
-// serve hands batches of events to their connections: a few per turn, since under load the next is ready by the time the
-// last is served, and asking for it here is cheaper than returning to the poller.
-func (l *Loop) serve() {
-	for range batchesPerTurn {
+// serve serves events until none is ready. Then it returns false, to be called again when one is; true ends the loop.
+func (l *Loop) serve(uintptr) (end bool) {
+	for !l.ended {
 		n := ready(l.set, l.events)
+		if n == 0 {
+			return false
+		}
 		for i := range l.events[:n] {
-			// A connection closed earlier in this turn still has its slot and its descriptor: both are given back only
-			// when the turn ends. So an event can meet a closed connection, but never somebody else's. (An empty slot:
-			// while a child process is being forked it shares our descriptors, and a closed one lingers in the set.)
-			if c := l.conns[uint32(l.events[i].Fd)]; c != nil && c.state != closed {
-				c.handle(l.events[i].Events)
+			switch slot := uint32(l.events[i].Fd); slot {
+			case wakeSlot:
+				l.runPosted()
+			case timerSlot:
+				l.onTick()
+			default:
+				// A connection closed earlier in this turn still has its slot and its descriptor: both are given back
+				// only when the turn ends. So an event can meet a closed connection, but never somebody else's. (An
+				// empty slot: while a child process is being forked it shares our descriptors, and a closed one
+				// lingers in the set.)
+				if c := l.conns[slot]; c != nil && c.state != closed {
+					c.handle(l.events[i].Events)
+				}
 			}
 		}
-		if n == 0 {
-			return
-		}
+		l.reap()
 	}
+	return true
 }
 
 // reap ends the turn: connections closed in it give back slot and descriptor, and their handlers hear of it.
@@ -233,6 +229,49 @@ func (l *Loop) Post(f func()) bool {
 	return true
 }
 
+// arrival is a connection that was accepted for the loop.
+type arrival struct {
+	fd   int
+	from netip.AddrPort
+	open func(*Conn, netip.AddrPort) Handler
+}
+
+// arrive hands the loop new connections. Any goroutine may call it.
+func (l *Loop) arrive(all []arrival) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped {
+		for _, a := range all {
+			unix.Close(a.fd)
+		}
+		return
+	}
+	l.arrived = append(l.arrived, all...)
+	l.kick()
+}
+
+// admit makes an arrival a connection.
+func (l *Loop) admit(a arrival) {
+	c, err := l.adopt(a.fd, unix.EPOLLIN)
+	if err != nil {
+		unix.Close(a.fd)
+		l.warn(err)
+		return
+	}
+	if c.handler = a.open(c, a.from); c.handler == nil {
+		c.handler = ignore{}
+		c.Close(nil)
+	}
+}
+
+// ignore is the handler of a connection that was refused.
+type ignore struct{}
+
+func (ignore) Data(*Conn, []byte)  {}
+func (ignore) Drained(*Conn)       {}
+func (ignore) Expired(*Conn)       {}
+func (ignore) Closed(*Conn, error) {}
+
 // kick wakes the loop. The caller holds mu, so the descriptor can't be closed (and reused) under it.
 func (l *Loop) kick() {
 	var one [8]byte
@@ -245,10 +284,13 @@ func (l *Loop) runPosted() {
 	read(l.wake, count[:])
 
 	l.mu.Lock()
-	run := l.posted
-	l.posted = l.spare[:0]
+	run, arrived := l.posted, l.arrived
+	l.posted, l.arrived = l.spare[:0], nil
 	l.mu.Unlock()
 
+	for _, a := range arrived {
+		l.admit(a)
+	}
 	for i, f := range run {
 		f()
 		run[i] = nil
@@ -256,51 +298,45 @@ func (l *Loop) runPosted() {
 
 	l.mu.Lock()
 	l.spare = run
-	end := l.stop && len(l.posted) == 0
+	end := l.stop && len(l.posted) == 0 && len(l.arrived) == 0
 	l.stopped = end
 	l.mu.Unlock()
 	if end {
-		l.end(ErrLoopClosed)
+		l.end()
 	}
 }
 
 // end closes what the loop holds, on its goroutine, and lets Close go on.
-func (l *Loop) end(err error) {
-	l.stopListening()
+func (l *Loop) end() {
 	for _, c := range l.conns {
 		if c != nil {
-			c.Close(err)
+			c.Close(ErrLoopClosed)
 		}
 	}
 	l.reap()
+	l.ended = true
 	close(l.done)
-}
-
-func (l *Loop) stopListening() {
-	for _, ln := range l.listeners {
-		l.poll.Del(ln.fd)
-		ln.Close()
-	}
-	l.listeners = nil
 }
 
 // abort ends the loop where it stands: after a panic its handlers can't be trusted to hear of anything, so they don't.
 func (l *Loop) abort(err error) {
 	l.mu.Lock()
 	l.stopped, l.posted = true, nil
+	arrived := l.arrived
+	l.arrived = nil
 	l.mu.Unlock()
-	if l.ended() {
+	if l.ended {
 		return
 	}
-	l.stopListening()
+	for _, a := range arrived {
+		unix.Close(a.fd)
+	}
 	for _, c := range l.conns {
 		if c != nil && !c.detached {
 			unix.Close(int(c.fd))
 		}
 	}
-	for _, fd := range []int{l.set, l.wake, l.timer} {
-		l.poll.Del(fd)
-	}
+	l.ended = true
 	close(l.done)
 	if l.cfg.OnError != nil {
 		l.cfg.OnError(err, true)
@@ -321,11 +357,11 @@ func (l *Loop) warn(err error) {
 	}
 }
 
-// Drain stops accepting and waits until the last connection has ended, or until ctx does. It does not end any itself.
+// Drain waits until the last connection has ended, or until ctx does. It does not end any itself.
 // It must not be called on the loop's own goroutine.
 func (l *Loop) Drain(ctx context.Context) {
 	drained := make(chan struct{})
-	if !l.Post(func() { l.stopListening(); l.drained = drained }) {
+	if !l.Post(func() { l.drained = drained }) {
 		return
 	}
 	select {
@@ -335,8 +371,8 @@ func (l *Loop) Drain(ctx context.Context) {
 	}
 }
 
-// Close ends the loop: what was posted before runs, listeners and connections are closed, every connection's Closed
-// is called with [ErrLoopClosed], and then Close returns. It must not be called on the loop's own goroutine.
+// Close ends the loop: what was posted before runs, the connections are closed, each one's Closed is called with
+// [ErrLoopClosed], and then Close returns. It must not be called on the loop's own goroutine.
 func (l *Loop) Close() {
 	l.close.Do(func() {
 		l.mu.Lock()
@@ -350,12 +386,14 @@ func (l *Loop) Close() {
 }
 
 func (l *Loop) release() {
-	if l.poll != nil {
-		l.poll.Close()
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, fd := range []int{l.set, l.wake, l.timer, l.reserve} {
+	if l.file != nil {
+		l.file.Close() // the set
+	} else if l.set >= 0 {
+		unix.Close(l.set)
+	}
+	for _, fd := range []int{l.wake, l.timer} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

@@ -86,6 +86,19 @@ func newTestLoop(t *testing.T, cfg Config) *Loop {
 	return l
 }
 
+func newTestAcceptor(t *testing.T, onError func(error)) *Acceptor {
+	t.Helper()
+	if onError == nil {
+		onError = func(err error) { t.Error(err) }
+	}
+	a, err := NewAcceptor(onError)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	return a
+}
+
 func descriptors(t *testing.T) []string {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -151,6 +164,7 @@ func TestEchoOverTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a := newTestAcceptor(t, nil)
 	var opened, closed atomic.Int64
 	var all []*Loop
 	for _, ln := range listeners {
@@ -159,7 +173,7 @@ func TestEchoOverTCP(t *testing.T) {
 			t.Fatal(err)
 		}
 		all = append(all, l)
-		err = l.Accept(ln, func(c *Conn, _ netip.AddrPort) Handler {
+		err = a.Accept(ln, l, func(c *Conn, _ netip.AddrPort) Handler {
 			opened.Add(1)
 			return &echo{&closed}
 		})
@@ -185,6 +199,7 @@ func TestEchoOverTCP(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	a.Close()
 	for _, l := range all {
 		l.Close()
 	}
@@ -588,8 +603,9 @@ func TestAcceptStorm(t *testing.T) {
 		peers = append(peers, c)
 	}
 	l := newTestLoop(t, Config{})
+	a := newTestAcceptor(t, nil)
 	accepted, seen := 0, make(chan int)
-	if err := l.Accept(all[0], func(*Conn, netip.AddrPort) Handler {
+	if err := a.Accept(all[0], l, func(*Conn, netip.AddrPort) Handler {
 		if accepted++; accepted == 1 {
 			l.Post(func() { seen <- accepted })
 		}
@@ -708,8 +724,9 @@ func TestListenDualStack(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newTestLoop(t, Config{})
+	a := newTestAcceptor(t, nil)
 	peers := make(chan netip.Addr, 2)
-	if err := l.Accept(all[0], func(c *Conn, peer netip.AddrPort) Handler {
+	if err := a.Accept(all[0], l, func(c *Conn, peer netip.AddrPort) Handler {
 		if c.Peer() != peer {
 			t.Errorf("accepted from %s, the peer is %s", peer, c.Peer())
 		}
@@ -741,14 +758,10 @@ func TestDescriptorsRunOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	warned := make(chan error, 100)
-	l := newTestLoop(t, Config{OnError: func(err error, fatal bool) {
-		if fatal {
-			t.Error(err)
-		}
-		warned <- err
-	}})
+	l := newTestLoop(t, Config{})
+	a := newTestAcceptor(t, func(err error) { warned <- err })
 	accepted := make(chan struct{}, 1)
-	if err := l.Accept(all[0], func(*Conn, netip.AddrPort) Handler { accepted <- struct{}{}; return nil }); err != nil {
+	if err := a.Accept(all[0], l, func(*Conn, netip.AddrPort) Handler { accepted <- struct{}{}; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

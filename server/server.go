@@ -33,6 +33,7 @@ type server struct {
 	where     string // what car it is: "simulated", or the label of its GPIO chip
 	car       *hardware.Car
 	publisher *publisher
+	acceptor  *netpoll.Acceptor
 	decks     []*deck
 	handover  *handover
 	gate      *gate
@@ -120,7 +121,7 @@ func (s *server) run(ctx, hurry context.Context, listeners []*netpoll.Listener, 
 	for i, ln := range listeners {
 		if i >= len(s.decks) {
 			ln.Close()
-		} else if err := s.decks[i].loop.Accept(ln, s.decks[i].open); err != nil {
+		} else if err := s.acceptor.Accept(ln, s.decks[i].loop, s.decks[i].open); err != nil {
 			fail(err)
 		}
 	}
@@ -137,6 +138,9 @@ func (s *server) run(ctx, hurry context.Context, listeners []*netpoll.Listener, 
 	}
 	endPublishing()
 	publisher.Wait()
+	if s.acceptor != nil {
+		s.acceptor.Close()
+	}
 	s.sayGoodbye(hurry)
 	s.settler.stop()
 	web.Close()
@@ -164,7 +168,11 @@ func (s *server) sayGoodbye(hurry context.Context) {
 	decks.Wait()
 }
 
-func (s *server) openDecks(n int, fail func(error)) error {
+func (s *server) openDecks(n int, fail func(error)) (err error) {
+	s.acceptor, err = netpoll.NewAcceptor(func(err error) { s.trouble.Error("accept", zap.Error(err)) })
+	if err != nil {
+		return err
+	}
 	for range n {
 		loop, err := netpoll.NewLoop(netpoll.Config{OnError: func(err error, fatal bool) {
 			if fatal {
