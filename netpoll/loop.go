@@ -284,8 +284,15 @@ func (l *Loop) runPosted() {
 	read(l.wake, count[:])
 
 	l.mu.Lock()
-	run, arrived := l.posted, l.arrived
-	l.posted, l.arrived = l.spare[:0], nil
+	run := l.posted
+	l.posted = l.spare[:0]
+	arrived := l.arrived[:min(len(l.arrived), acceptSize)]
+	l.arrived = l.arrived[len(arrived):]
+	if len(l.arrived) > 0 {
+		l.kick() // those who are here have their turn in between
+	} else {
+		l.arrived = nil
+	}
 	l.mu.Unlock()
 
 	for _, a := range arrived {
