@@ -50,6 +50,11 @@ const (
 // Messages longer than limit bytes are refused, by their declared length, before they are kept. After an error the
 // decoder must not be used again.
 func (d *Decoder) Next(p []byte, side Side, limit int) (m Message, rest []byte, err error) {
+	if d.part == nil && side == Server {
+		if m, rest, ok := short(p, limit); ok {
+			return m, rest, nil
+		}
+	}
 	for {
 		buf := p
 		if d.part != nil && len(d.part.frame) > 0 {
@@ -80,6 +85,26 @@ func (d *Decoder) Next(p []byte, side Side, limit int) (m Message, rest []byte, 
 			return m, p, err
 		}
 	}
+}
+
+// short is Next for what nearly every frame of a client is: a text of up to 125 bytes, in one frame that lies whole in p.
+// What else it is, Next will find out.
+func short(p []byte, limit int) (m Message, rest []byte, ok bool) {
+	const head = 2 + 4 // and mask
+	if len(p) < head || p[0] != finBit|byte(ws.OpText) || p[1] < maskBit || p[1] > maskBit+125 {
+		return m, nil, false
+	}
+	end := head + int(p[1]-maskBit)
+	if len(p) < end || end-head > limit {
+		return m, nil, false
+	}
+	payload := p[head:end:end]
+	ws.Cipher(payload, [4]byte(p[2:head]), 0)
+	if !utf8.Valid(payload) {
+		ws.Cipher(payload, [4]byte(p[2:head]), 0)
+		return m, nil, false
+	}
+	return Message{Op: ws.OpText, Payload: payload}, p[end:], true
 }
 
 // fill moves bytes from p to the incomplete frame, no more than complete it.

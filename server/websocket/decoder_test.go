@@ -347,3 +347,23 @@ func TestErrorText(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func BenchmarkDecode(b *testing.B) {
+	frame := AppendMasked(nil, ws.OpText, []byte("up 60"), [4]byte{1, 2, 3, 4})
+	var p []byte
+	for range 16 {
+		p = append(p, frame...)
+	}
+	buf := make([]byte, len(p))
+	var d Decoder
+	b.SetBytes(int64(len(p)))
+	for b.Loop() {
+		copy(buf, p)
+		for rest := buf; len(rest) > 0; {
+			var err error
+			if _, rest, err = d.Next(rest, Server, 4096); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
