@@ -1,0 +1,62 @@
+package main
+
+import (
+	"io"
+	"net"
+	"runtime"
+	"testing"
+	"time"
+
+	"roverd/server/websocket"
+
+	"github.com/gobwas/ws"
+)
+
+// A message costs no garbage, on any path: neither one that is echoed, nor a driver's command with its way to the lines
+// and its acknowledgement back, nor one that is shown to a viewer.
+func TestMessagesMakeNoGarbage(t *testing.T) {
+	addr, _ := start(t, "-echo", "-loops", "1")
+	for _, tt := range []struct {
+		path, text string
+		reply      int // bytes of the answer; 0 for any
+	}{
+		{"/echo", "hello", 2 + 5},
+		{"/", "up", 0},
+	} {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Write(websocket.AppendRequest(nil, addr, tt.path))
+		conn.SetDeadline(time.Now().Add(60 * time.Second))
+		frame := websocket.AppendMasked(nil, ws.OpText, []byte(tt.text), [4]byte{1, 2, 3, 4})
+		buf := make([]byte, 4096)
+		exchange := func() {
+			if _, err := conn.Write(frame); err != nil {
+				t.Fatal(err)
+			}
+			n := max(tt.reply, 1)
+			if _, err := io.ReadAtLeast(conn, buf, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := io.ReadAtLeast(conn, buf, 100); err != nil { // the response
+			t.Fatal(err)
+		}
+		const warm, messages = 500, 5000
+		for range warm {
+			exchange()
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range messages {
+			exchange()
+		}
+		runtime.ReadMemStats(&after)
+		// The runtime itself allocates now and then; one message in twenty would be many times that.
+		if per := float64(after.Mallocs-before.Mallocs) / messages; per > 0.05 {
+			t.Errorf("%s: %.3f allocations per message", tt.path, per)
+		}
+		conn.Close()
+	}
+}
