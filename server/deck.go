@@ -40,16 +40,18 @@ type deck struct {
 	next     int // the viewer whose turn it is in the walk
 	left     int // viewers the walk has still to see
 	walking  bool
+	began    time.Time // the walk
 	upgrader *websocket.Upgrader
 	now      time.Time // when the input at hand was read
 	scratch  []byte
 
 	// Shared.
-	topic   atomic.Pointer[frame] // the newest state
-	posted  atomic.Bool           // begin is on its way to the loop
-	mu      sync.Mutex
-	answers []answer // for this deck's viewers, on their way to the loop
-	spare   []answer
+	topic    atomic.Pointer[frame] // the newest state
+	posted   atomic.Bool           // begin is on its way to the loop
+	walkTime atomic.Int64          // that the last walk took, in nanoseconds
+	mu       sync.Mutex
+	answers  []answer // for this deck's viewers, on their way to the loop
+	spare    []answer
 }
 
 // answer is the outcome of a viewer's command.
@@ -82,6 +84,7 @@ func (d *deck) publish(f *frame) {
 func (d *deck) begin() {
 	d.posted.Store(false)
 	d.left = len(d.viewers)
+	d.began = time.Now()
 	if !d.walking {
 		d.walking = true
 		d.walk()
@@ -105,6 +108,7 @@ func (d *deck) walk() {
 		return
 	}
 	d.walking = false
+	d.walkTime.Store(int64(time.Since(d.began)))
 }
 
 // add takes a viewer in.

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	stateInterval = 50 * time.Millisecond // state is sent on change, at most 20 times a second
+	stateInterval = 50 * time.Millisecond // state is sent on change, at most 20 times a second; see also interval
 	crowdInterval = time.Second           // the mere number of viewers is not worth that: each costs every other a frame
 )
 
@@ -84,6 +84,16 @@ func (p *publisher) publish() {
 	}
 }
 
+// interval returns how long to wait after a publication. Showing a state to a great crowd takes a loop a while: as long
+// again is left to the commands, and to whatever else the board has to do.
+func (p *publisher) interval() time.Duration {
+	longest := time.Duration(0)
+	for _, d := range p.decks {
+		longest = max(longest, time.Duration(d.walkTime.Load()))
+	}
+	return max(stateInterval, 2*longest)
+}
+
 // run publishes until ctx ends, and then once more what is still due.
 func (p *publisher) run(ctx context.Context) {
 	pause := time.NewTimer(0)
@@ -96,7 +106,7 @@ func (p *publisher) run(ctx context.Context) {
 		case <-p.wake:
 		}
 		p.publish()
-		pause.Reset(stateInterval)
+		pause.Reset(p.interval())
 		select {
 		case <-ctx.Done():
 		case <-pause.C:
