@@ -3,6 +3,7 @@
 GO         ?= go
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 60s
+ROUNDS     ?= 5
 
 # What the tests need beyond Go, as Debian packages and as what to look for: Chromium for the page; QEMU and what
 # builds its guest for GPIO; a C compiler and library for -race.
@@ -14,7 +15,7 @@ BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.revision
 # The guest has no C library, so -race is linked statically there.
 GUESTTEST = CGO_ENABLED=1 $(GO) test -race -c -ldflags '-linkmode external -extldflags "-static -Wl,--no-warnings"'
 
-.PHONY: help run build test prerequisites lint unit browser guest cross fuzz deps clean
+.PHONY: help run build test prerequisites lint unit browser guest cross fuzz bench million deps clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -41,6 +42,7 @@ lint:
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
 	cd web/browser && $(GO) vet ./... && $(STATICCHECK) ./...
+	cd bench/peers && $(GO) vet ./... && $(STATICCHECK) ./...
 
 unit: ## the tests without hardware and browser
 	CGO_ENABLED=1 $(GO) test -race -timeout 5m ./...
@@ -64,6 +66,13 @@ fuzz: ## fuzz each target for FUZZTIME
 	$(GO) test -run '^$$' -fuzz FuzzDecoder -fuzztime $(FUZZTIME) ./server/websocket
 	$(GO) test -run '^$$' -fuzz FuzzUpgrade -fuzztime $(FUZZTIME) ./server/websocket
 	$(GO) test -run '^$$' -fuzz FuzzParseCommand -fuzztime $(FUZZTIME) ./server
+
+bench: build ## compare with rivals and with raw epoll, on a quiet machine (ROUNDS=5 takes 18 minutes)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./bench
+	cd bench/peers && $(GO) run ./compare -roverd $(CURDIR)/bin/roverd -bench $(CURDIR)/bin/bench -rounds $(ROUNDS)
+
+million: ## hold as many viewers as the machine allows (bench/million says how to get further)
+	bench/million
 
 clean: ## remove what was built
 	rm -rf bin .cache
