@@ -1,14 +1,10 @@
 package netpoll
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -16,7 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -86,19 +81,6 @@ func newTestLoop(t *testing.T, cfg Config) *Loop {
 	return l
 }
 
-func newTestAcceptor(t *testing.T, onError func(error)) *Acceptor {
-	t.Helper()
-	if onError == nil {
-		onError = func(err error) { t.Error(err) }
-	}
-	a, err := NewAcceptor(onError)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(a.Close)
-	return a
-}
-
 func descriptors(t *testing.T) []string {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -157,196 +139,12 @@ func wait(t *testing.T, c <-chan struct{}, what string) {
 	}
 }
 
-func TestEchoOverTCP(t *testing.T) {
-	before := descriptors(t)
-	const loops, clients = 3, 50
-	listeners, err := Listen("127.0.0.1:0", loops)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := newTestAcceptor(t, nil)
-	var opened, closed atomic.Int64
-	var all []*Loop
-	for _, ln := range listeners {
-		l, err := NewLoop(Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, l)
-		err = a.Accept(ln, l, func(c *Conn, _ netip.AddrPort) Handler {
-			opened.Add(1)
-			return &echo{&closed}
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	var wg sync.WaitGroup
-	for range clients {
-		wg.Go(func() {
-			c, err := net.Dial("tcp", listeners[0].Addr().String())
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer c.Close()
-			sent := bytes.Repeat([]byte("0123456789abcdef"), 20_000) // more than one read, more than the cork
-			go c.Write(sent)
-			got := make([]byte, len(sent))
-			if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
-				t.Errorf("echo differs: %v", err)
-			}
-		})
-	}
-	wg.Wait()
-	a.Close()
-	for _, l := range all {
-		l.Close()
-	}
-	if opened.Load() != clients || closed.Load() != clients {
-		t.Errorf("%d connections: %d opened, %d closed", clients, opened.Load(), closed.Load())
-	}
-	if after := descriptors(t); len(after) > len(before) {
-		t.Errorf("descriptors leaked: before %v, after %v", before, after)
-	}
-}
-
 type echo struct{ closed *atomic.Int64 }
 
 func (e *echo) Data(c *Conn, p []byte) { c.Write(p) }
 func (e *echo) Drained(*Conn)          {}
 func (e *echo) Expired(*Conn)          {}
 func (e *echo) Closed(*Conn, error)    { e.closed.Add(1) }
-
-// A SOCK_SEQPACKET socket keeps the borders of writes, so it shows how many there were.
-func TestOneWritePerEvent(t *testing.T) {
-	l := newTestLoop(t, Config{})
-	r := newRecorder()
-	r.onData = func(c *Conn, p []byte) {
-		for i := range 5 {
-			c.Write(fmt.Appendf(nil, "%s%d ", p, i))
-		}
-		if c.Backlog() != 5*3 {
-			t.Errorf("backlog inside the event is %d, want 15", c.Backlog())
-		}
-	}
-	_, peer := pair(t, l, unix.SOCK_SEQPACKET, r)
-	peer.Write([]byte("a"))
-	buf := make([]byte, 100)
-	n, err := peer.Read(buf)
-	if got := string(buf[:n]); err != nil || got != "a0 a1 a2 a3 a4 " {
-		t.Errorf("the first write was %q, %v", got, err)
-	}
-}
-
-func TestLeftoversAreSentInOrder(t *testing.T) {
-	l := newTestLoop(t, Config{})
-	r := newRecorder()
-	drained := make(chan struct{})
-	r.onDrained = func(c *Conn) {
-		if c.Backlog() != 0 || c.rest != nil {
-			t.Error("drained with a backlog, or with its buffer kept")
-		}
-		close(drained)
-	}
-	c, peer := pair(t, l, unix.SOCK_STREAM, r)
-	want := make([]byte, 1<<20)
-	for i := range want {
-		want[i] = byte(rand.Uint32())
-	}
-	on(t, l, func() {
-		unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096)
-		for chunk := range slices.Chunk(want, 10_000) {
-			c.Write(chunk)
-		}
-		if c.Backlog() == 0 {
-			t.Error("a tiny send buffer took a megabyte")
-		}
-	})
-	got := make([]byte, len(want))
-	if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, want) {
-		t.Fatalf("the bytes differ: %v", err)
-	}
-	wait(t, drained, "Drained")
-	on(t, l, func() {
-		if r.drained != 1 || c.events != unix.EPOLLIN {
-			t.Errorf("drained %d times, watched for %#x", r.drained, c.events)
-		}
-	})
-}
-
-// A paused connection is not read while its peer does not take what it has coming, and is read again when it has.
-func TestPause(t *testing.T) {
-	l := newTestLoop(t, Config{})
-	r := newRecorder()
-	r.onData = func(c *Conn, p []byte) {
-		c.Write(p)
-		c.Pause()
-	}
-	c, peer := pair(t, l, unix.SOCK_STREAM, r)
-	on(t, l, func() { unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096) })
-	const total = 8 << 20 // more than all buffers on the way
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		peer.Write(make([]byte, total))
-	}()
-	for got := 0; got < total; {
-		n, err := peer.Read(make([]byte, 10_000))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got += n
-		on(t, l, func() {
-			if c.Backlog() > readSize {
-				t.Errorf("%d bytes wait: it was read on", c.Backlog())
-			}
-		})
-	}
-	<-sent
-}
-
-func TestClosedExactlyOnce(t *testing.T) {
-	errOwn := errors.New("own")
-	tests := []struct {
-		name string
-		act  func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File)
-		want error
-	}{
-		{"peer closes", func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File) { peer.Close() }, io.EOF},
-		{"own close, twice", func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File) {
-			on(t, l, func() { c.Close(errOwn); c.Close(io.EOF); c.Finish(); c.Write([]byte("x")) })
-		}, errOwn},
-		{"close in Data while the peer closes", func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File) {
-			on(t, l, func() { r.onData = func(c *Conn, _ []byte) { c.Close(errOwn) } })
-			peer.Write([]byte("x"))
-			peer.Close()
-		}, errOwn},
-		{"write to a peer that has closed", func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File) {
-			on(t, l, func() {
-				peer.Close()
-				c.Write([]byte("x"))
-			})
-		}, unix.EPIPE},
-		{"loop closes", func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File) { l.Close() }, ErrLoopClosed},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			l := newTestLoop(t, Config{})
-			r := newRecorder()
-			c, peer := pair(t, l, unix.SOCK_STREAM, r)
-			tt.act(t, l, c, r, peer)
-			wait(t, r.end, "Closed")
-			l.Close()
-			if r.closed != 1 || r.err != tt.want {
-				t.Errorf("closed %d times with %v, want once with %v", r.closed, r.err, tt.want)
-			}
-			if len(l.free) != len(l.conns) {
-				t.Errorf("%d slots, %d free", len(l.conns), len(l.free))
-			}
-		})
-	}
-}
 
 // One callback closes its neighbour, whose event is already in the batch, and opens a new connection meanwhile. The
 // neighbour's event must reach neither the closed connection nor the new one.
@@ -522,54 +320,6 @@ func TestDeadlinesOfACrowd(t *testing.T) {
 	}
 }
 
-func TestFinishSendsAllAndWaitsForThePeer(t *testing.T) {
-	l := newTestLoop(t, Config{})
-	r := newRecorder()
-	r.onData = func(*Conn, []byte) { t.Error("data after Finish") }
-	c, peer := pair(t, l, unix.SOCK_STREAM, r)
-	want := bytes.Repeat([]byte("last words "), 50_000)
-	on(t, l, func() {
-		unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096)
-		c.Write(want)
-		c.Finish()
-		c.Write([]byte("not sent"))
-	})
-	peer.Write([]byte("ignored"))
-	got, err := io.ReadAll(peer)
-	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("read %d bytes, want %d: %v", len(got), len(want), err)
-	}
-	peer.Close()
-	wait(t, r.end, "Closed")
-	if r.err != nil {
-		t.Errorf("closed with %v, want nil", r.err)
-	}
-}
-
-func TestFinishInsideAnEvent(t *testing.T) {
-	l := newTestLoop(t, Config{})
-	r := newRecorder()
-	r.onData = func(c *Conn, _ []byte) { c.Write([]byte("bye")); c.Finish() }
-	_, peer := pair(t, l, unix.SOCK_STREAM, r)
-	peer.Write([]byte("x"))
-	if got, err := io.ReadAll(peer); err != nil || string(got) != "bye" {
-		t.Errorf("read %q, %v", got, err)
-	}
-	peer.Close()
-	wait(t, r.end, "Closed")
-}
-
-func TestFinishIsBounded(t *testing.T) {
-	l := newTestLoop(t, Config{Tick: time.Millisecond})
-	r := newRecorder()
-	c, _ := pair(t, l, unix.SOCK_STREAM, r) // the peer never closes
-	on(t, l, func() { c.Finish() })
-	wait(t, r.end, "Closed")
-	if r.expired != 0 {
-		t.Error("the handler heard of Finish's own deadline")
-	}
-}
-
 func TestDrain(t *testing.T) {
 	l := newTestLoop(t, Config{})
 	r := newRecorder()
@@ -584,236 +334,6 @@ func TestDrain(t *testing.T) {
 	l.Drain(t.Context()) // there is none: it returns at once
 	l.Close()
 	l.Drain(t.Context())
-}
-
-// A storm of connections is accepted in slices: what is posted meanwhile does not wait for the end of it.
-func TestAcceptStorm(t *testing.T) {
-	all, err := Listen("127.0.0.1:0", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const storm = 10 * acceptSize
-	var peers []net.Conn
-	for range storm { // the kernel takes them, the loop does not listen yet
-		c, err := net.Dial("tcp", all[0].Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		peers = append(peers, c)
-	}
-	l := newTestLoop(t, Config{})
-	a := newTestAcceptor(t, nil)
-	accepted, seen := 0, make(chan int)
-	if err := a.Accept(all[0], l, func(*Conn, netip.AddrPort) Handler {
-		if accepted++; accepted == 1 {
-			l.Post(func() { seen <- accepted })
-		}
-		return newRecorder()
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if n := <-seen; n > 2*acceptSize {
-		t.Errorf("%d connections were accepted before the loop looked elsewhere", n)
-	}
-	for _, c := range peers {
-		c.Write([]byte("x"))
-	}
-	for {
-		n := 0
-		on(t, l, func() { n = accepted })
-		if n == storm {
-			break
-		}
-	}
-}
-
-func TestDetach(t *testing.T) {
-	l := newTestLoop(t, Config{})
-	r := newRecorder()
-	c, peer := pair(t, l, unix.SOCK_STREAM, r)
-	var fd int
-	on(t, l, func() {
-		var err error
-		if fd, err = c.Detach(); err != nil {
-			t.Error(err)
-		}
-	})
-	peer.Write([]byte("for the new owner"))
-	on(t, l, func() {})
-	l.Close()
-	buf := make([]byte, 100)
-	n, errno := read(fd, buf)
-	if errno != 0 || string(buf[:n]) != "for the new owner" {
-		t.Errorf("the new owner reads %q, %v", buf[:max(n, 0)], errno)
-	}
-	if r.closed != 0 || len(r.data) != 0 {
-		t.Error("events after Detach")
-	}
-	unix.Close(fd)
-}
-
-func TestDial(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	l := newTestLoop(t, Config{})
-	r := newRecorder()
-	connected := make(chan struct{})
-	r.onDrained = func(*Conn) { close(connected) }
-	on(t, l, func() {
-		if _, err := l.Dial(netip.MustParseAddr("127.0.0.9"), addrOf(ln), []byte("hello"), r); err != nil {
-			t.Error(err)
-		}
-	})
-	c, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	wait(t, connected, "Drained")
-	if host, _, _ := net.SplitHostPort(c.RemoteAddr().String()); host != "127.0.0.9" {
-		t.Errorf("dialled from %s", host)
-	}
-	buf := make([]byte, 5)
-	if _, err := io.ReadFull(c, buf); err != nil || string(buf) != "hello" {
-		t.Errorf("read %q, %v", buf, err)
-	}
-	c.Close()
-	wait(t, r.end, "Closed")
-}
-
-func TestDialRefused(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := addrOf(ln)
-	ln.Close()
-	l := newTestLoop(t, Config{})
-	r := newRecorder()
-	on(t, l, func() {
-		if _, err := l.Dial(netip.Addr{}, addr, []byte("hello"), r); err != nil {
-			t.Error(err)
-		}
-	})
-	wait(t, r.end, "Closed")
-	if r.err != unix.ECONNREFUSED || r.drained != 0 {
-		t.Errorf("closed with %v, drained %d times", r.err, r.drained)
-	}
-}
-
-func addrOf(ln net.Listener) netip.AddrPort { return ln.Addr().(*net.TCPAddr).AddrPort() }
-
-func TestListenTellsOfAPortInUse(t *testing.T) {
-	first, err := Listen("127.0.0.1:0", 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer first[0].Close()
-	defer first[1].Close()
-	if _, err := Listen(first[0].Addr().String(), 2); !errors.Is(err, unix.EADDRINUSE) {
-		t.Errorf("listening twice gives %v", err)
-	}
-}
-
-func TestListenDualStack(t *testing.T) {
-	all, err := Listen(":0", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newTestLoop(t, Config{})
-	a := newTestAcceptor(t, nil)
-	peers := make(chan netip.Addr, 2)
-	if err := a.Accept(all[0], l, func(c *Conn, peer netip.AddrPort) Handler {
-		if c.Peer() != peer {
-			t.Errorf("accepted from %s, the peer is %s", peer, c.Peer())
-		}
-		peers <- peer.Addr()
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	for _, host := range []string{"127.0.0.1", "::1"} {
-		c, err := net.Dial("tcp", net.JoinHostPort(host, fmt.Sprint(all[0].Addr().Port())))
-		if err != nil {
-			t.Skipf("NOT TESTED, this machine has no %s: %v", host, err)
-		}
-		if got := <-peers; got.String() != host {
-			t.Errorf("the peer is %s, want %s", got, host)
-		}
-		if _, err := c.Read(make([]byte, 1)); err == nil {
-			t.Error("a refused connection stays open")
-		}
-		c.Close()
-	}
-}
-
-// With no descriptor left the loop says so, refuses who waits, pauses instead of spinning, and takes the next one when
-// there are descriptors again.
-func TestDescriptorsRunOut(t *testing.T) {
-	all, err := Listen("127.0.0.1:0", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	warned := make(chan error, 100)
-	l := newTestLoop(t, Config{})
-	a := newTestAcceptor(t, func(err error) { warned <- err })
-	accepted := make(chan struct{}, 1)
-	if err := a.Accept(all[0], l, func(*Conn, netip.AddrPort) Handler { accepted <- struct{}{}; return nil }); err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	// Descriptors below the limit are filled up, so that the next one is refused.
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	lowered := unix.Rlimit{Cur: uint64(fd + 1), Max: limit.Max}
-	var fill []int
-	for {
-		null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil || null > fd {
-			unix.Close(null)
-			break
-		}
-		fill = append(fill, null)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lowered); err != nil {
-		t.Fatal(err)
-	}
-	sa, _ := sockaddr(all[0].Addr())
-	connectErr := unix.Connect(fd, sa)
-	warning := <-warned
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	for _, null := range fill {
-		unix.Close(null)
-	}
-	if connectErr != nil {
-		t.Fatal(connectErr)
-	}
-	if !errors.Is(warning, unix.EMFILE) {
-		t.Errorf("warned of %v", warning)
-	}
-	if n, err := unix.Read(fd, make([]byte, 1)); n > 0 || err != nil && err != unix.ECONNRESET {
-		t.Errorf("the connection that found no descriptor reads %d bytes, %v; want it to be closed", n, err)
-	}
-	next, err := net.Dial("tcp", all[0].Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer next.Close()
-	wait(t, accepted, "the next connection")
-	if len(warned) != 0 {
-		t.Errorf("%d more warnings: it did not pause", len(warned))
-	}
 }
 
 func TestPanicEndsTheLoopOnly(t *testing.T) {
@@ -891,12 +411,5 @@ func TestRandomSchedule(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// What a connection costs is part of the design: a million of them are held. Growing it has to be meant.
-func TestConnIsSmall(t *testing.T) {
-	if got := unsafe.Sizeof(Conn{}); got > 48 && unsafe.Sizeof(uintptr(0)) == 8 {
-		t.Errorf("a Conn has %d bytes, want 48", got)
 	}
 }

@@ -51,13 +51,8 @@ func startRover(t *testing.T, config string) *rover {
 			t.Fatal(err)
 		}
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	r := &rover{t: t, chip: &sim.Chips[0]}
-	r.cmd = exec.Command(exe, "-addr", ":0", "-config", write(t, config+l298n))
-	r.cmd.Env = append(os.Environ(), "ROVERD_TEST_MAIN=1")
+	r.cmd = command(t, "-addr", ":0", "-config", write(t, config+l298n))
 	log := newLogBuffer()
 	r.cmd.Stderr = log
 	out, err := r.cmd.StdoutPipe()

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/netip"
-	"os"
-	"os/exec"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -26,12 +24,7 @@ func TestTenThousandViewers(t *testing.T) {
 	if limit.Max < crowd+500 {
 		t.Fatalf("this test needs %d open files, but the hard limit is %d: raise it with `ulimit -Hn %d` as root", crowd+500, limit.Max, crowd+500)
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe, "-addr", "127.0.0.1:0")
-	cmd.Env = append(os.Environ(), "ROVERD_TEST_MAIN=1")
+	cmd := command(t, "-addr", "127.0.0.1:0")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,281 @@
+package netpoll
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A SOCK_SEQPACKET socket keeps the borders of writes, so it shows how many there were.
+func TestOneWritePerEvent(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	r.onData = func(c *Conn, p []byte) {
+		for i := range 5 {
+			c.Write(fmt.Appendf(nil, "%s%d ", p, i))
+		}
+		if c.Backlog() != 5*3 {
+			t.Errorf("backlog inside the event is %d, want 15", c.Backlog())
+		}
+	}
+	_, peer := pair(t, l, unix.SOCK_SEQPACKET, r)
+	peer.Write([]byte("a"))
+	buf := make([]byte, 100)
+	n, err := peer.Read(buf)
+	if got := string(buf[:n]); err != nil || got != "a0 a1 a2 a3 a4 " {
+		t.Errorf("the first write was %q, %v", got, err)
+	}
+}
+
+func TestLeftoversAreSentInOrder(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	drained := make(chan struct{})
+	r.onDrained = func(c *Conn) {
+		if c.Backlog() != 0 || c.rest != nil {
+			t.Error("drained with a backlog, or with its buffer kept")
+		}
+		close(drained)
+	}
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	want := make([]byte, 1<<20)
+	for i := range want {
+		want[i] = byte(rand.Uint32())
+	}
+	on(t, l, func() {
+		unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096)
+		for chunk := range slices.Chunk(want, 10_000) {
+			c.Write(chunk)
+		}
+		if c.Backlog() == 0 {
+			t.Error("a tiny send buffer took a megabyte")
+		}
+	})
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("the bytes differ: %v", err)
+	}
+	wait(t, drained, "Drained")
+	on(t, l, func() {
+		if r.drained != 1 || c.events != unix.EPOLLIN {
+			t.Errorf("drained %d times, watched for %#x", r.drained, c.events)
+		}
+	})
+}
+
+// A paused connection is not read while its peer does not take what it has coming, and is read again when it has.
+func TestPause(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	r.onData = func(c *Conn, p []byte) {
+		c.Write(p)
+		c.Pause()
+	}
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	on(t, l, func() { unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096) })
+	const total = 8 << 20 // more than all buffers on the way
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		peer.Write(make([]byte, total))
+	}()
+	for got := 0; got < total; {
+		n, err := peer.Read(make([]byte, 10_000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += n
+		on(t, l, func() {
+			if c.Backlog() > readSize {
+				t.Errorf("%d bytes wait: it was read on", c.Backlog())
+			}
+		})
+	}
+	<-sent
+}
+
+func TestClosedExactlyOnce(t *testing.T) {
+	errOwn := errors.New("own")
+	tests := []struct {
+		name string
+		act  func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File)
+		want error
+	}{
+		{"peer closes", func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File) { peer.Close() }, io.EOF},
+		{"own close, twice", func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File) {
+			on(t, l, func() { c.Close(errOwn); c.Close(io.EOF); c.Finish(); c.Write([]byte("x")) })
+		}, errOwn},
+		{"close in Data while the peer closes", func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File) {
+			on(t, l, func() { r.onData = func(c *Conn, _ []byte) { c.Close(errOwn) } })
+			peer.Write([]byte("x"))
+			peer.Close()
+		}, errOwn},
+		{"write to a peer that has closed", func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File) {
+			on(t, l, func() {
+				peer.Close()
+				c.Write([]byte("x"))
+			})
+		}, unix.EPIPE},
+		{"loop closes", func(t *testing.T, l *Loop, c *Conn, r *recorder, peer *os.File) { l.Close() }, ErrLoopClosed},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newTestLoop(t, Config{})
+			r := newRecorder()
+			c, peer := pair(t, l, unix.SOCK_STREAM, r)
+			tt.act(t, l, c, r, peer)
+			wait(t, r.end, "Closed")
+			l.Close()
+			if r.closed != 1 || r.err != tt.want {
+				t.Errorf("closed %d times with %v, want once with %v", r.closed, r.err, tt.want)
+			}
+			if len(l.free) != len(l.conns) {
+				t.Errorf("%d slots, %d free", len(l.conns), len(l.free))
+			}
+		})
+	}
+}
+
+func TestFinishSendsAllAndWaitsForThePeer(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	r.onData = func(*Conn, []byte) { t.Error("data after Finish") }
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	want := bytes.Repeat([]byte("last words "), 50_000)
+	on(t, l, func() {
+		unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096)
+		c.Write(want)
+		c.Finish()
+		c.Write([]byte("not sent"))
+	})
+	peer.Write([]byte("ignored"))
+	got, err := io.ReadAll(peer)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("read %d bytes, want %d: %v", len(got), len(want), err)
+	}
+	peer.Close()
+	wait(t, r.end, "Closed")
+	if r.err != nil {
+		t.Errorf("closed with %v, want nil", r.err)
+	}
+}
+
+func TestFinishInsideAnEvent(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	r.onData = func(c *Conn, _ []byte) { c.Write([]byte("bye")); c.Finish() }
+	_, peer := pair(t, l, unix.SOCK_STREAM, r)
+	peer.Write([]byte("x"))
+	if got, err := io.ReadAll(peer); err != nil || string(got) != "bye" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	peer.Close()
+	wait(t, r.end, "Closed")
+}
+
+func TestFinishIsBounded(t *testing.T) {
+	l := newTestLoop(t, Config{Tick: time.Millisecond})
+	r := newRecorder()
+	c, _ := pair(t, l, unix.SOCK_STREAM, r) // the peer never closes
+	on(t, l, func() { c.Finish() })
+	wait(t, r.end, "Closed")
+	if r.expired != 0 {
+		t.Error("the handler heard of Finish's own deadline")
+	}
+}
+
+func TestDetach(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	var fd int
+	on(t, l, func() {
+		var err error
+		if fd, err = c.Detach(); err != nil {
+			t.Error(err)
+		}
+	})
+	peer.Write([]byte("for the new owner"))
+	on(t, l, func() {})
+	l.Close()
+	buf := make([]byte, 100)
+	n, errno := read(fd, buf)
+	if errno != 0 || string(buf[:n]) != "for the new owner" {
+		t.Errorf("the new owner reads %q, %v", buf[:max(n, 0)], errno)
+	}
+	if r.closed != 0 || len(r.data) != 0 {
+		t.Error("events after Detach")
+	}
+	unix.Close(fd)
+}
+
+func TestDial(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	connected := make(chan struct{})
+	r.onDrained = func(*Conn) { close(connected) }
+	on(t, l, func() {
+		if _, err := l.Dial(netip.MustParseAddr("127.0.0.9"), addrOf(ln), []byte("hello"), r); err != nil {
+			t.Error(err)
+		}
+	})
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, connected, "Drained")
+	if host, _, _ := net.SplitHostPort(c.RemoteAddr().String()); host != "127.0.0.9" {
+		t.Errorf("dialled from %s", host)
+	}
+	buf := make([]byte, 5)
+	if _, err := io.ReadFull(c, buf); err != nil || string(buf) != "hello" {
+		t.Errorf("read %q, %v", buf, err)
+	}
+	c.Close()
+	wait(t, r.end, "Closed")
+}
+
+func TestDialRefused(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := addrOf(ln)
+	ln.Close()
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	on(t, l, func() {
+		if _, err := l.Dial(netip.Addr{}, addr, []byte("hello"), r); err != nil {
+			t.Error(err)
+		}
+	})
+	wait(t, r.end, "Closed")
+	if r.err != unix.ECONNREFUSED || r.drained != 0 {
+		t.Errorf("closed with %v, drained %d times", r.err, r.drained)
+	}
+}
+
+func addrOf(ln net.Listener) netip.AddrPort { return ln.Addr().(*net.TCPAddr).AddrPort() }
+
+// What a connection costs is part of the design: a million of them are held. Growing it has to be meant.
+func TestConnIsSmall(t *testing.T) {
+	if got := unsafe.Sizeof(Conn{}); got > 48 && unsafe.Sizeof(uintptr(0)) == 8 {
+		t.Errorf("a Conn has %d bytes, want 48", got)
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"roverd/hardware"
+
+	"github.com/gobwas/ws"
+)
+
+func TestStoppingSaysGoodbye(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	in, out := io.Pipe()
+	code := make(chan int, 1)
+	log := newLogBuffer()
+	go func() {
+		code <- run(ctx, t.Context(), []string{"-addr", "127.0.0.1:0", "-loops", "3"}, noEnv, out, log)
+	}()
+	c, _ := dial(t, announced(t, in))
+	c.send("up")
+	c.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
+	stop()
+	c.expectState("the car stands before the connection goes", func(m message) bool { return m.Motion.Left == 0 })
+	c.expectClose(ws.StatusGoingAway)
+	if got := <-code; got != 0 {
+		t.Errorf("exit code %d", got)
+	}
+	out.Close()
+	for _, want := range []string{"started", "stopped"} {
+		if strings.Count(log.String(), "\t"+want) != 1 {
+			t.Errorf("the log should say %q once:\n%s", want, log)
+		}
+	}
+}
+
+// failingLines can be set once the test lets them, and not afterwards.
+type failingLines struct{ broken atomic.Bool }
+
+func (l *failingLines) Set([]int) error {
+	if l.broken.Load() {
+		return errors.New("input/output error")
+	}
+	return nil
+}
+
+func (l *failingLines) Close() error { return nil }
+
+// If the lines can't be set low at the end, the log does not say that the car stands, nor the exit code that all is well.
+func TestStoppingTellsOfAFault(t *testing.T) {
+	cfg, err := loadConfig([]string{"-addr", "127.0.0.1:0"}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := newLogBuffer()
+	logger, closeLog := newLogger(cfg.LogLevel, log)
+	s, listeners, err := newServer(cfg, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := &failingLines{}
+	s.car = hardware.New(cfg.car(), lines, s.carChanged)
+	ctx, stop := context.WithCancel(context.Background())
+	in, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx, context.Background(), listeners, out) }()
+	c, _ := dial(t, announced(t, in))
+	c.send("up")
+	c.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
+	lines.broken.Store(true)
+	stop()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "input/output error") {
+		t.Errorf("run returned %v", err)
+	}
+	out.Close()
+	if closeLog(); strings.Contains(log.String(), "the car stands") || !strings.Contains(log.String(), "the car may not stand") {
+		t.Errorf("the log says\n%s", log)
+	}
+}
+
+// `roverd 2>&1 | tee log`, and tee goes: by default the next line logged would end the process, with the wheels turning.
+func TestClosedPipeIsSurvived(t *testing.T) {
+	cmd := command(t, "-addr", "127.0.0.1:0")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var addr string
+	for lines := bufio.NewScanner(out); addr == "" && lines.Scan(); { // the log stands among them
+		if m := announcement.FindStringSubmatch(lines.Text()); m != nil {
+			addr = m[1]
+		}
+	}
+	out.Close()
+	driver, hello := dial(t, addr)
+	driver.send("up") // is logged
+	driver.expectState("driving", func(m message) bool { return m.Driver == hello.ID && m.Motion.Left == 1 })
+	driver.conn.Close() // is logged
+	watcher, _ := dial(t, addr)
+	watcher.expectState("free", func(m message) bool { return m.Driver == "" })
+	cmd.Process.Signal(syscall.SIGHUP)
+	watcher.expectClose(ws.StatusGoingAway)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after SIGHUP it ended with %v", err)
+	}
+}
+
+// At the end everyone in a crowd, larger than one slice, hears that the car stands, and goodbye.
+func TestGoodbyeToACrowd(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	in, out := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, t.Context(), []string{"-addr", "127.0.0.1:0"}, noEnv, out, io.Discard)
+		out.Close()
+	}()
+	addr := announced(t, in)
+	var crowd []*client
+	for range 3 * fanSlice {
+		c, _ := dial(t, addr)
+		crowd = append(crowd, c)
+	}
+	crowd[0].send("up")
+	for _, c := range crowd {
+		c.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
+	}
+	stop()
+	for _, c := range crowd {
+		c.expectState("it stands", func(m message) bool { return m.Motion.Left == 0 })
+		c.expectClose(ws.StatusGoingAway)
+		c.conn.Close()
+	}
+	if got := <-code; got != 0 {
+		t.Errorf("exit code %d", got)
+	}
+}
