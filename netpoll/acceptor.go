@@ -52,28 +52,35 @@ func (a *Acceptor) Accept(ln *Listener, l *Loop, open func(*Conn, netip.AddrPort
 	defer a.mu.Unlock()
 	a.listeners = append(a.listeners, ln)
 	return a.poll.Add(ln.fd, netpoll.EPOLLIN, func(ev netpoll.EpollEvent) {
-		if ev&netpoll.EPOLLIN != 0 { // else it is the poller's own notice that it closes
+		switch {
+		case ev&netpoll.EPOLLIN != 0:
 			a.accept(ln, l, open)
-		}
+		case ev&(netpoll.EPOLLERR|netpoll.EPOLLHUP) != 0: // somebody shut it down, and it will never be quiet again
+			a.poll.Del(ln.fd)
+			a.onError(fmt.Errorf("accept on %s: the listener was shut down: no new connection will come", ln.addr))
+		} // else it is the poller's own notice that it closes
 	})
 }
 
 func (a *Acceptor) accept(ln *Listener, l *Loop, open func(*Conn, netip.AddrPort) Handler) {
 	a.batch = a.batch[:0]
-	for len(a.batch) < acceptSize {
+	for range acceptSize {
 		fd, errno := accept(ln.fd, &a.peer)
-		if errno == unix.EAGAIN {
-			break
+		if errno == 0 {
+			a.batch = append(a.batch, arrival{fd, addrPort(&a.peer), open})
+			continue
 		}
-		if errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM {
+		switch errno {
+		case unix.EAGAIN, unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENOPROTOOPT, unix.EHOSTDOWN, unix.ENONET,
+			unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETDOWN, unix.ENETUNREACH:
+			// None waits, or the peer is already gone (accept(2), error handling): if others wait, we are called again.
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			a.refuse(ln)
+			fallthrough
+		default:
 			a.pause(ln, fmt.Errorf("accept on %s: %w; no new connection is taken for %s", ln.addr, errno, acceptPause))
-			break
 		}
-		if errno != 0 {
-			continue // the peer is already gone (accept(2), error handling)
-		}
-		a.batch = append(a.batch, arrival{fd, addrPort(&a.peer), open})
+		break
 	}
 	if len(a.batch) > 0 {
 		l.arrive(a.batch)

@@ -213,17 +213,24 @@ func (c *Conn) watch() {
 // After Finish, which has a deadline of its own, and Close it can't be set.
 func (c *Conn) SetDeadline(d time.Duration) {
 	l := c.loop
-	if l.due[c.slot] != 0 {
-		l.due[c.slot] = 0
-		l.deadlines--
+	if c.state != open {
+		return
 	}
-	if d <= 0 || c.state != open {
+	c.clearDeadline()
+	if d <= 0 {
 		return
 	}
 	ticks := (d + l.cfg.Tick - 1) / l.cfg.Tick
 	l.due[c.slot] = l.tick() + uint32(ticks) + 1 // the tick now running is already partly over
 	l.deadlines++
 	l.startTicks()
+}
+
+func (c *Conn) clearDeadline() {
+	if l := c.loop; l.due[c.slot] != 0 {
+		l.due[c.slot] = 0
+		l.deadlines--
+	}
 }
 
 // Close ends the connection at once: output not yet taken by the kernel is lost. Only the first call counts.
@@ -254,7 +261,7 @@ func (c *Conn) Finish() {
 
 // conclude takes Finish one step on: send the rest without reading, then shut down, then read to the end.
 func (c *Conn) conclude() {
-	if c.watch(); c.rest != nil {
+	if c.watch(); c.rest != nil || c.state == closed {
 		return
 	}
 	c.state = shut

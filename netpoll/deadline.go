@@ -33,12 +33,16 @@ func (l *Loop) tick() uint32 { return uint32(time.Since(l.start)/l.cfg.Tick) + 1
 func (l *Loop) sweep(from int) {
 	now := l.tick()
 	to := min(from+sweepSize, len(l.due))
+	expired := 0
 	for slot := from; slot < to; slot++ {
 		if due := l.due[slot]; due == 0 || int32(due-now) > 0 {
 			continue
 		}
+		if expired++; expired == expireSize {
+			to = slot + 1
+		}
 		c := l.conns[slot]
-		c.SetDeadline(0)
+		c.clearDeadline()
 		if c.state == closed {
 			continue
 		}

@@ -15,7 +15,7 @@ const (
 	sendBuffer = 128 << 10 // of a connection in the kernel, which would let it grow to 4 MB for a peer that is slow
 )
 
-// Listener is a listening TCP socket for one loop.
+// Listener is a listening TCP socket, for an Acceptor.
 type Listener struct {
 	fd   int
 	addr netip.AddrPort

@@ -31,10 +31,11 @@ import (
 var ErrLoopClosed = errors.New("the event loop was closed")
 
 const (
-	readSize  = 64 << 10 // of the scratch buffer: one read per readable event
-	corkSize  = 64 << 10 // output of one event beyond this is written before the event ends
-	batchSize = 256      // events served per turn
-	sweepSize = 64 << 10 // deadlines looked at per turn
+	readSize   = 64 << 10 // of the scratch buffer: one read per readable event
+	corkSize   = 64 << 10 // output of one event beyond this is written before the event ends
+	batchSize  = 256      // events served per turn
+	sweepSize  = 64 << 10 // deadlines looked at per turn
+	expireSize = 256      // of them that have passed
 )
 
 // Slots of the set that are not a connection's.
@@ -60,7 +61,7 @@ type Config struct {
 
 // Loop is one event loop.
 type Loop struct {
-	// Fixed by New.
+	// Fixed by NewLoop.
 	set   int      // epoll set of the connections, wake and timer
 	file  *os.File // the set, in Go's poller
 	wake  int      // eventfd
@@ -148,7 +149,7 @@ func (l *Loop) serve(uintptr) (end bool) {
 		if n == 0 {
 			return false
 		}
-		for i := range l.events[:n] {
+		for i := 0; i < n && !l.ended; i++ {
 			switch slot := uint32(l.events[i].Fd); slot {
 			case wakeSlot:
 				l.runPosted()
@@ -176,7 +177,7 @@ func (l *Loop) reap() {
 		l.closing[i] = ending{}
 		l.conns[c.slot] = nil
 		l.free = append(l.free, c.slot)
-		c.SetDeadline(0)
+		c.clearDeadline()
 		if c.detached {
 			continue
 		}

@@ -72,12 +72,17 @@ func networkOrder(port uint16) uint16 {
 
 // ready fetches what is ready in the epoll set without waiting. (epoll_pwait, because arm64 has no epoll_wait.)
 func ready(set int, events []unix.EpollEvent) int {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(set),
-		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
-	if errno != 0 {
-		return 0 // EINTR: the set stays readable, so the poller calls again
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(set),
+			uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+		switch errno {
+		case 0:
+			return int(n)
+		case unix.EINTR: // Go's poller tells of what is left only once: ask again
+		default:
+			return 0
+		}
 	}
-	return int(n)
 }
 
 func control(set, op, fd int, events, slot uint32) error {

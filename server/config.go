@@ -110,7 +110,7 @@ func loadConfig(args []string, getenv func(string) string) (*config, error) {
 // flags sets the defaults and binds the flags.
 func (c *config) flags() *flag.FlagSet {
 	c.Addr, c.Loops, c.LogLevel = ":9900", runtime.GOMAXPROCS(0), zapcore.InfoLevel
-	c.MaxConns, c.MaxPerAddr = openFiles()-spareFiles, 1000
+	c.MaxPerAddr = 1000
 	c.Drive.TTL, c.Drive.DeadTime = duration(hardware.DefaultTTL), duration(hardware.DefaultDeadTime)
 	c.Camera.URL = "http://HOST:8080/?action=stream"
 
@@ -121,7 +121,7 @@ func (c *config) flags() *flag.FlagSet {
 	f.BoolVar(&c.Sim, "sim", c.Sim, "simulate the car, whatever the config says")
 	f.BoolVar(&c.Open, "open", c.Open, "let anyone who reaches the server drive, not only clients on this computer")
 	f.IntVar(&c.Loops, "loops", c.Loops, "number of event loops")
-	f.IntVar(&c.MaxConns, "max-conns", c.MaxConns, "number of connections at a time")
+	f.IntVar(&c.MaxConns, "max-conns", c.MaxConns, "number of connections at a time; 0 is as many as the limit of open files allows")
 	f.IntVar(&c.MaxPerAddr, "max-per-addr", c.MaxPerAddr, "number of connections from one address (IPv6: one /64); 0 is no limit, and this computer has none")
 	f.BoolVar(&c.Echo, "echo", c.Echo, "add /echo, which sends every message back: for conformance and load tests")
 	f.Var(&c.LogLevel, "log-level", "debug, info, warn or error")
@@ -164,8 +164,15 @@ func (c *config) check() error {
 	if c.Loops < 1 || c.Loops > 256 {
 		return fmt.Errorf("-loops %d: want 1 to 256", c.Loops)
 	}
-	if files := openFiles(); c.MaxConns < 1 || c.MaxConns > files-spareFiles {
-		return fmt.Errorf("-max-conns %d: want 1 to %d, since this process may open %d files (`ulimit -n`, or LimitNOFILE of systemd)", c.MaxConns, files-spareFiles, files)
+	files := openFiles()
+	most := files - spareFiles - loopFiles*c.Loops
+	switch {
+	case most < 1:
+		return fmt.Errorf("this process may open only %d files: raise the limit (`ulimit -n`, or LimitNOFILE of systemd) above %d", files, files-most+1)
+	case c.MaxConns < 0 || c.MaxConns > most:
+		return fmt.Errorf("-max-conns %d: want 1 to %d, since this process may open %d files (`ulimit -n`, or LimitNOFILE of systemd)", c.MaxConns, most, files)
+	case c.MaxConns == 0:
+		c.MaxConns = most
 	}
 	if c.MaxPerAddr < 0 {
 		return fmt.Errorf("-max-per-addr %d: want 0 (no limit) or more", c.MaxPerAddr)

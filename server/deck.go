@@ -20,8 +20,11 @@ import (
 // a command overtakes the crowd.
 const fanSlice = 64
 
-// maxOwed is how many bytes the viewers of one deck may leave untaken in all.
-const maxOwed = 16 << 20
+// The viewers of one deck may leave maxOwed bytes untaken in all, or owedEach for every one of them if that is more.
+const (
+	maxOwed  = 16 << 20
+	owedEach = 256
+)
 
 var errTooSlow = errors.New("too slow: what all viewers have yet to take is more than there is memory for")
 
@@ -41,6 +44,7 @@ type deck struct {
 	left     int // viewers the walk has still to see
 	walking  bool
 	began    time.Time // the walk
+	shedAt   time.Time // when the viewers were last looked through for slow ones
 	upgrader *websocket.Upgrader
 	now      time.Time // when the input at hand was read
 	scratch  []byte
@@ -84,11 +88,12 @@ func (d *deck) publish(f *frame) {
 func (d *deck) begin() {
 	d.posted.Store(false)
 	d.left = len(d.viewers)
-	d.began = time.Now()
-	if !d.walking {
-		d.walking = true
-		d.walk()
+	if d.walking { // the last round is not over yet: the next one must not come as soon
+		d.walkTime.Store(int64(time.Since(d.began)))
+		return
 	}
+	d.walking, d.began = true, time.Now()
+	d.walk()
 }
 
 func (d *deck) walk() {
@@ -159,24 +164,33 @@ func (d *deck) sendAnswers() {
 	d.mu.Unlock()
 }
 
-// shed lets go of those who are slowest to take what they are owed, when it is more than maxOwed in all, until it is
-// less than half of that. A driver is never among them. It is called where nobody walks through the viewers.
+// shed lets go of those who are slowest to take what they are owed, when it is too much in all, until it is half as much.
+// A driver is never among them. It is called where nobody walks through the viewers.
 func (d *deck) shed() {
-	if d.loop.Backlog() <= maxOwed {
+	most := max(maxOwed, owedEach*len(d.viewers))
+	if d.loop.Backlog() <= most || time.Since(d.shedAt) < stateInterval {
 		return
 	}
+	d.shedAt = time.Now()
+	// The loop's backlog is also that of connections that are ending, which no viewer is to blame for.
 	driver := d.srv.driver()
 	var slow []*viewer
+	owed := 0
 	for _, v := range d.viewers {
 		if v.conn.Blocked() && v.id != driver {
 			slow = append(slow, v)
+			owed += v.conn.Backlog()
 		}
+	}
+	if owed <= most {
+		return
 	}
 	slices.SortFunc(slow, func(a, b *viewer) int { return cmp.Compare(b.conn.Backlog(), a.conn.Backlog()) })
 	for _, v := range slow {
-		if d.loop.Backlog() <= maxOwed/2 {
+		if owed <= most/2 {
 			return
 		}
+		owed -= v.conn.Backlog()
 		v.drop(errTooSlow)
 	}
 }

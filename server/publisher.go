@@ -12,6 +12,7 @@ import (
 
 const (
 	stateInterval = 50 * time.Millisecond // state is sent on change, at most 20 times a second; see also interval
+	longInterval  = 5 * time.Second       // however long it takes to show a state
 	crowdInterval = time.Second           // the mere number of viewers is not worth that: each costs every other a frame
 )
 
@@ -91,7 +92,7 @@ func (p *publisher) interval() time.Duration {
 	for _, d := range p.decks {
 		longest = max(longest, time.Duration(d.walkTime.Load()))
 	}
-	return max(stateInterval, 2*longest)
+	return min(max(stateInterval, 2*longest), longInterval)
 }
 
 // run publishes until ctx ends, and then once more what is still due.

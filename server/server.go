@@ -119,7 +119,7 @@ func (s *server) run(ctx, hurry context.Context, listeners []*netpoll.Listener, 
 	})
 	http.Go(func() { fail(web.Serve(s.handover)) })
 	for i, ln := range listeners {
-		if i >= len(s.decks) {
+		if ctx.Err() != nil || i >= len(s.decks) {
 			ln.Close()
 		} else if err := s.acceptor.Accept(ln, s.decks[i].loop, s.decks[i].open); err != nil {
 			fail(err)
@@ -261,11 +261,14 @@ func stepAside() { runtime.Gosched() }
 func (s *server) leave(v *viewer) {
 	s.publisher.crowd(-1)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.helm.release(v.id) {
+	drove := s.helm.release(v.id)
+	if drove {
 		s.car.Do(hardware.Command{Kind: hardware.Stop, Cause: hardware.CauseDisconnect, At: time.Now()})
 		s.driverChanged(0, "the driver disconnected")
-		defer stepAside()
+	}
+	s.mu.Unlock()
+	if drove {
+		stepAside()
 	}
 }
 
