@@ -36,6 +36,7 @@ const (
 	batchSize  = 256      // events served per turn
 	sweepSize  = 64 << 10 // deadlines looked at per turn
 	expireSize = 256      // of them that have passed
+	yieldAfter = 256      // events, about a millisecond's worth
 )
 
 // Slots of the set that are not a connection's.
@@ -144,10 +145,14 @@ func (l *Loop) run(wait syscall.RawConn) {
 
 // serve serves events until none is ready. Then it returns false, to be called again when one is; true ends the loop.
 func (l *Loop) serve(uintptr) (end bool) {
-	for !l.ended {
+	for served := 0; !l.ended; {
 		n := ready(l.set, l.events)
 		if n == 0 {
 			return false
+		}
+		if served += n; served >= yieldAfter {
+			served = 0
+			yield()
 		}
 		for i := 0; i < n && !l.ended; i++ {
 			switch slot := uint32(l.events[i].Fd); slot {
