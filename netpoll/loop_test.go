@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -413,44 +412,4 @@ func TestRandomSchedule(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A loop that is never idle lets others run: on one processor a goroutine that waits for a timer has its turn, though
-// the scheduler does not see the loop's system calls.
-func TestBusyLoopLetsOthersRun(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	l := newTestLoop(t, Config{})
-	runtime.Gosched()
-	stop := false
-	rs := [2]*recorder{newRecorder(), newRecorder()}
-	var conns [2]*Conn
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	on(t, l, func() {
-		for i, r := range rs {
-			r.onData = func(c *Conn, p []byte) {
-				if r.data = r.data[:0]; !stop {
-					c.Write(p) // to and fro for ever
-				}
-			}
-			c, err := l.adopt(fds[i], unix.EPOLLIN)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			c.SetHandler(r)
-			conns[i] = c
-		}
-		conns[0].Write([]byte("x"))
-	})
-	begin := time.Now()
-	for range 20 {
-		<-time.After(5 * time.Millisecond)
-	}
-	if took := time.Since(begin); took > 10*time.Second {
-		t.Errorf("twenty waits of 5 ms took %s", took)
-	}
-	on(t, l, func() { stop = true })
 }
