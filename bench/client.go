@@ -77,7 +77,7 @@ func (c *client) Data(conn *netpoll.Conn, p []byte) {
 		}
 	}
 	for {
-		m, rest, err := c.decoder.Next(p, websocket.Client, maxMessage)
+		m, n, err := c.decoder.Next(p, websocket.Client, maxMessage)
 		if err != nil {
 			conn.Close(err)
 			return
@@ -95,7 +95,7 @@ func (c *client) Data(conn *netpoll.Conn, p []byte) {
 		case 0:
 			return
 		}
-		p = rest
+		p = p[n:]
 	}
 }
 

@@ -32,7 +32,7 @@ func asFault(err error) *websocket.Error {
 // receive takes the next bytes of a client apart (RFC 6455 sections 5 and 7).
 func receive(r receiver, d *websocket.Decoder, p []byte, limit int) {
 	for !r.gone() {
-		m, rest, err := d.Next(p, websocket.Server, limit)
+		m, n, err := d.Next(p, websocket.Server, limit)
 		if err != nil {
 			r.fail(err)
 			return
@@ -47,6 +47,6 @@ func receive(r receiver, d *websocket.Decoder, p []byte, limit int) {
 		case 0:
 			return
 		}
-		p = rest
+		p = p[n:]
 	}
 }

@@ -18,7 +18,7 @@ func AppendMasked(dst []byte, op ws.OpCode, payload []byte, mask [4]byte) []byte
 	dst = append(dst, mask[:]...)
 	from := len(dst)
 	dst = append(dst, payload...)
-	ws.Cipher(dst[from:], mask, 0)
+	cipher(dst[from:], mask, 0)
 	return dst
 }
 

@@ -48,11 +48,11 @@ func FuzzDecoder(f *testing.F) {
 			all, err = decode(&d, side, int(limit), rest[:n:n])
 			got, rest = append(got, all...), rest[n:]
 			if d.part != nil {
-				kept := len(d.part.frame) + len(d.part.message)
-				if most := ws.MaxHeaderSize + max(int(limit), ws.MaxControlFramePayloadSize) + int(limit); kept > most {
+				kept := d.part.headLen + len(d.part.message) + len(d.part.control)
+				if most := ws.MaxHeaderSize + int(limit) + ws.MaxControlFramePayloadSize; kept > most {
 					t.Fatalf("%d bytes are kept, limit %d", kept, limit)
 				}
-				if err == nil && len(d.part.frame) == 0 && d.part.op == 0 {
+				if err == nil && d.part.headLen == 0 && !d.part.inPayload && d.part.op == 0 {
 					t.Fatalf("an idle decoder keeps %+v", d.part)
 				}
 			}
