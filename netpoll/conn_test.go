@@ -68,7 +68,7 @@ func TestLeftoversAreSentInOrder(t *testing.T) {
 	}
 	wait(t, drained, "Drained")
 	on(t, l, func() {
-		if r.drained != 1 || c.events != unix.EPOLLIN {
+		if r.drained != 1 || c.events != input {
 			t.Errorf("drained %d times, watched for %#x", r.drained, c.events)
 		}
 	})
@@ -103,6 +103,41 @@ func TestPause(t *testing.T) {
 		})
 	}
 	<-sent
+}
+
+// The last bytes and the end of the input can come as one event; and while a connection is paused neither is read.
+func TestEndComesWithTheLastBytes(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	end := func() { peer.Write([]byte("last")); unix.Shutdown(int(peer.Fd()), unix.SHUT_WR) }
+	on(t, l, end) // while the loop waits for none of it
+	wait(t, r.end, "Closed")
+	if string(r.data) != "last" || r.err != io.EOF {
+		t.Errorf("got %q, %v", r.data, r.err)
+	}
+
+	r = newRecorder()
+	c, peer = pair(t, l, unix.SOCK_STREAM, r)
+	on(t, l, func() {
+		unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096)
+		c.Write(make([]byte, 1<<20))
+		c.Pause()
+		end()
+	})
+	on(t, l, func() {}) // a turn for the end to be told of
+	on(t, l, func() {
+		if len(r.data) > 0 {
+			t.Errorf("%q was read while paused", r.data)
+		}
+	})
+	if n, err := io.Copy(io.Discard, io.LimitReader(peer, 1<<20)); n != 1<<20 {
+		t.Errorf("%d bytes came, %v", n, err)
+	}
+	wait(t, r.end, "Closed")
+	if string(r.data) != "last" || r.err != io.EOF {
+		t.Errorf("after the pause: got %q, %v", r.data, r.err)
+	}
 }
 
 func TestClosedExactlyOnce(t *testing.T) {

@@ -197,12 +197,12 @@ func (l *Loop) reap() {
 }
 
 // adopt takes a non-blocking descriptor into the loop.
-func (l *Loop) adopt(fd int, events uint8) (*Conn, error) {
+func (l *Loop) adopt(fd int, events uint16) (*Conn, error) {
 	slot := uint32(len(l.conns))
 	if n := len(l.free); n > 0 {
 		slot = l.free[n-1]
 	}
-	if err := control(l.set, unix.EPOLL_CTL_ADD, fd, uint32(events), slot); err != nil {
+	if err := control(l.set, unix.EPOLL_CTL_ADD, fd, unix.EPOLLET|uint32(events), slot); err != nil {
 		return nil, fmt.Errorf("epoll_ctl: %w", err)
 	}
 	c := &Conn{loop: l, fd: int32(fd), slot: slot, events: events}
@@ -258,7 +258,7 @@ func (l *Loop) arrive(all []arrival) {
 
 // admit makes an arrival a connection.
 func (l *Loop) admit(a arrival) {
-	c, err := l.adopt(a.fd, unix.EPOLLIN)
+	c, err := l.adopt(a.fd, input)
 	if err != nil {
 		unix.Close(a.fd)
 		l.warn(err)
