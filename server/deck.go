@@ -16,9 +16,12 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// fanSlice is how many viewers get a frame in one turn of the loop; then whatever else is ready has its turn, so that
-// a command overtakes the crowd.
-const fanSlice = 64
+// A walk through the viewers stops after sliceTime, which it looks at after every sliceStep of them; then whatever else
+// is ready has its turn, so that a command overtakes the crowd.
+const (
+	sliceTime = 100 * time.Microsecond
+	sliceStep = 8
+)
 
 // The viewers of one deck may leave maxOwed bytes untaken in all, or owedEach for every one of them if that is more.
 const (
@@ -37,6 +40,7 @@ type deck struct {
 	beginFn   func()
 	answerFn  func()
 	dismissFn func()
+	slice     time.Duration
 
 	// Owned by the loop's goroutine.
 	viewers  []*viewer
@@ -65,8 +69,8 @@ type answer struct {
 }
 
 func newDeck(srv *server, loop *netpoll.Loop) *deck {
-	d := &deck{srv: srv, loop: loop, upgrader: websocket.NewUpgrader(srv.checkUpgrade)}
-	d.walkFn, d.beginFn, d.answerFn, d.dismissFn = d.walk, d.begin, d.sendAnswers, d.dismiss
+	d := &deck{srv: srv, loop: loop, slice: sliceTime, upgrader: websocket.NewUpgrader(srv.checkUpgrade)}
+	d.walkFn, d.beginFn, d.answerFn, d.dismissFn = d.walk, d.begin, func() { d.sendAnswers(); d.shed() }, d.dismiss
 	return d
 }
 
@@ -97,8 +101,9 @@ func (d *deck) begin() {
 }
 
 func (d *deck) walk() {
+	d.sendAnswers() // those that came after the walk was posted would have to wait for a slice
 	f := d.topic.Load()
-	for n := 0; n < fanSlice && d.left > 0 && len(d.viewers) > 0; n++ {
+	for turn := d.turn(); d.left > 0 && len(d.viewers) > 0 && turn.goesOn(); {
 		if d.next >= len(d.viewers) {
 			d.next = 0
 		}
@@ -114,6 +119,20 @@ func (d *deck) walk() {
 	}
 	d.walking = false
 	d.walkTime.Store(int64(time.Since(d.began)))
+}
+
+// turn is a slice of a walk.
+type turn struct {
+	end  time.Time
+	done int
+}
+
+func (d *deck) turn() turn { return turn{end: time.Now().Add(d.slice)} }
+
+// goesOn is asked before each viewer.
+func (t *turn) goesOn() bool {
+	t.done++
+	return t.done%sliceStep != 1 || t.done == 1 || time.Now().Before(t.end)
 }
 
 // add takes a viewer in.
@@ -158,7 +177,6 @@ func (d *deck) sendAnswers() {
 		a.viewer.send(ws.OpText, d.scratch)
 		answers[i] = answer{}
 	}
-	d.shed()
 	d.mu.Lock()
 	d.spare = answers
 	d.mu.Unlock()
@@ -199,7 +217,7 @@ func (d *deck) shed() {
 func (d *deck) dismiss() {
 	goodbye := websocket.AppendClose(nil, ws.StatusGoingAway, "roverd is stopping")
 	f := d.topic.Load()
-	for n := 0; n < fanSlice && len(d.viewers) > 0; n++ {
+	for turn := d.turn(); len(d.viewers) > 0 && turn.goesOn(); {
 		v := d.viewers[len(d.viewers)-1]
 		v.show(f) // that the car stands
 		v.conn.Write(goodbye)
