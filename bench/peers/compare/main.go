@@ -130,7 +130,11 @@ func run(ctx context.Context) error {
 			}
 			for i := range o.servers { // in another order each time, since one may suffer from the one before
 				name := o.servers[(i+round)%len(o.servers)]
-				m, err := measure(ctx, o, b, servers[slices.Index(serverNames(), name)], sc, dir)
+				s := servers[slices.Index(serverNames(), name)]
+				if s.echoes && sc.path != "/echo" {
+					continue
+				}
+				m, err := measure(ctx, o, b, s, sc, dir)
 				if ctx.Err() != nil {
 					r.print(os.Stdout) // what there is
 					return errors.New("interrupted")

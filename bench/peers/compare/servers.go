@@ -37,6 +37,7 @@ type server struct {
 	// command starts it at the port, for the scenario.
 	command func(b *builds, port int, sc *scenario) []string
 	raw     bool // it speaks no WebSocket
+	echoes  bool // it does nothing else
 	rover   bool // it has no /broadcast: commands are what makes it send to all
 	most    int  // how many connections it can have; 0: as many as files may be open
 }
@@ -48,6 +49,9 @@ var servers = []*server{
 			mode = "broadcast"
 		}
 		return []string{b.raw, strconv.Itoa(port), mode}
+	}},
+	{name: "raw-websocket", echoes: true, command: func(b *builds, port int, _ *scenario) []string {
+		return []string{b.raw, strconv.Itoa(port), "websocket"}
 	}},
 	{name: "roverd", rover: true, command: func(b *builds, port int, sc *scenario) []string {
 		c := []string{b.roverd, "-sim", "-log-level", "error", "-addr", address(port)}
