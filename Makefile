@@ -64,7 +64,7 @@ cross: ## build for the boards
 
 fuzz: ## fuzz each target for FUZZTIME
 	$(GO) test -run '^$$' -fuzz FuzzDecoder -fuzztime $(FUZZTIME) ./server/websocket
-	$(GO) test -run '^$$' -fuzz FuzzUpgrade -fuzztime $(FUZZTIME) ./server/websocket
+	$(GO) test -run '^$$' -fuzz FuzzHead -fuzztime $(FUZZTIME) ./server/websocket
 	$(GO) test -run '^$$' -fuzz FuzzParseCommand -fuzztime $(FUZZTIME) ./server
 
 bench: build ## compare with rivals and with raw epoll, on a quiet machine (ROUNDS=5 takes 18 minutes)

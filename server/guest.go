@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -37,7 +36,7 @@ func newGuest(d *deck, c *netpoll.Conn, from netip.Addr) netpoll.Handler {
 	if !gate.turnAway() {
 		return nil
 	}
-	respond(c, http.StatusServiceUnavailable, err.Error())
+	refuse(c, unavailable(err.Error()))
 	return turned{gate}
 }
 
@@ -46,33 +45,40 @@ func (g *guest) Data(c *netpoll.Conn, p []byte) {
 		g.head = append(g.head, p...)
 		p = g.head
 	}
+	p = bytes.TrimPrefix(p, []byte("\r\n")) // some send it behind the last request (RFC 9112 section 2.2)
 	n, err := websocket.HeadLength(p)
+	if err == nil && n == 0 {
+		if g.head == nil {
+			g.head = bytes.Clone(p)
+		}
+		return
+	}
+	var h websocket.Head
+	if err == nil {
+		h, err = websocket.ParseHead(p[:n])
+	}
 	switch {
 	case err != nil:
-		g.turnAway(c, http.StatusRequestHeaderFieldsTooLarge, err.Error())
-	case n == 0 && g.head == nil:
-		g.head = bytes.Clone(p)
-	case n == 0:
-	case websocket.IsUpgrade(p[:n]):
-		g.upgrade(c, p[:n], p[n:])
+		g.turnAway(c, err)
+	case h.IsUpgrade():
+		g.upgrade(c, &h, p[n:])
 	default:
 		g.handOver(c, p)
 	}
 }
 
 // upgrade makes the guest a viewer, or an echo. What stands behind the head are its first frames.
-func (g *guest) upgrade(c *netpoll.Conn, head, rest []byte) {
+func (g *guest) upgrade(c *netpoll.Conn, head *websocket.Head, rest []byte) {
 	srv := g.deck.srv
 	req, response, err := g.deck.upgrader.Upgrade(head)
-	c.Write(response)
 	if err != nil {
-		srv.complain("refused an upgrade to WebSocket", err, c)
-		c.Finish()
+		g.turnAway(c, err)
 		return
 	}
+	c.Write(response)
 	c.SetDeadline(0)
 	var h netpoll.Handler
-	if pathOf(req) == "/echo" {
+	if req.URL.Path == "/echo" {
 		h = &echo{srv: srv, conn: c, place: g.place}
 	} else {
 		h = srv.join(g, c)
@@ -87,7 +93,7 @@ func (g *guest) upgrade(c *netpoll.Conn, head, rest []byte) {
 // let any page connect to any host, and without this any page could drive the car of whoever looks at it
 // (RFC 6455 section 10.2). Clients that are not browsers send no Origin.
 func (s *server) checkUpgrade(r websocket.Request) error {
-	path := pathOf(r)
+	path := r.URL.Path
 	if path != "/" && path != "/ws" && !(path == "/echo" && s.cfg.Echo) {
 		return &websocket.Refusal{Status: http.StatusNotFound, Reason: "no WebSocket at " + path + ": it is at / and /ws"}
 	}
@@ -101,16 +107,11 @@ func (s *server) checkUpgrade(r websocket.Request) error {
 	return nil
 }
 
-func pathOf(r websocket.Request) string {
-	path, _, _ := strings.Cut(r.Target, "?")
-	return path
-}
-
 // handOver gives an ordinary HTTP request, as far as it has been read, to net/http.
 func (g *guest) handOver(c *netpoll.Conn, read []byte) {
 	h := g.deck.srv.handover
 	if !h.reserve() {
-		g.turnAway(c, http.StatusServiceUnavailable, fmt.Sprintf("more than %d HTTP requests at a time; try again", maxHTTP))
+		g.turnAway(c, unavailable(fmt.Sprintf("more than %d HTTP connections at a time; try again", maxHTTP)))
 		return
 	}
 	fd, err := c.Detach()
@@ -122,17 +123,19 @@ func (g *guest) handOver(c *netpoll.Conn, read []byte) {
 	h.give(fd, bytes.Clone(read))
 }
 
-// turnAway answers with an error and ends the connection.
-func (g *guest) turnAway(c *netpoll.Conn, status int, reason string) {
-	g.deck.srv.complain("turned a request away", errors.New(reason), c)
-	respond(c, status, reason)
+// turnAway answers with an error, which ends the connection.
+func (g *guest) turnAway(c *netpoll.Conn, err error) {
+	g.deck.srv.complain("turned a request away", err, c)
+	refuse(c, err)
 }
 
-// respond sends a response that ends the connection.
-func respond(c *netpoll.Conn, status int, reason string) {
-	c.Write(fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
-		status, http.StatusText(status), len(reason)+1, reason))
+func refuse(c *netpoll.Conn, err error) {
+	c.Write(websocket.AsRefusal(err).AppendTo(nil))
 	c.Finish()
+}
+
+func unavailable(reason string) *websocket.Refusal {
+	return &websocket.Refusal{Status: http.StatusServiceUnavailable, Reason: reason}
 }
 
 func (g *guest) Expired(c *netpoll.Conn) {
@@ -140,7 +143,8 @@ func (g *guest) Expired(c *netpoll.Conn) {
 		c.Finish()
 		return
 	}
-	g.turnAway(c, http.StatusRequestTimeout, fmt.Sprintf("the head of the request did not arrive within %s", headTime))
+	g.turnAway(c, &websocket.Refusal{Status: http.StatusRequestTimeout,
+		Reason: fmt.Sprintf("the head of the request did not arrive within %s", headTime)})
 }
 
 func (g *guest) Drained(*netpoll.Conn) {}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What a client sends can neither forge log lines nor flood the log.
@@ -20,13 +21,13 @@ func TestLogIsNotTheClients(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		io.WriteString(conn, upgradeTo("/", fmt.Sprintf("Origin: http://\x1b[2J\rINFO forged %d\r\n", i)))
+		io.WriteString(conn, upgradeTo("/", fmt.Sprintf("Origin: http://\x9b2J %d\r\n", i)))
 		io.Copy(io.Discard, conn)
 		conn.Close()
 	}
 	c, _ := dial(t, addr)
 	c.send("up")
-	if log.expect(t, "took the free helm"); strings.ContainsAny(log.String(), "\x1b\r") || strings.Count(log.String(), "refused an upgrade") != 1 {
+	if log.expect(t, "took the free helm"); strings.Contains(log.String(), "\x9b") || strings.Count(log.String(), "turned a request away") != 1 {
 		t.Errorf("the log is %q", log)
 	}
 }
@@ -78,6 +79,16 @@ func TestHTTP(t *testing.T) {
 		{upgradeTo("/", "Origin: null\r\n"), 403, "null"},
 		{upgradeTo("/", "Origin: http://CAR.local:9900\r\n"), 101, ""},
 		{"GET / HTTP/1.1\r\nUpgrade: websocket\r\nHost: x\r\n\r\n", 400, ""},
+		{upgradeTo("/w%73?a", ""), 101, ""},
+		{upgradeTo("http://car.local:9900/ws", "Origin: http://car.local:9900\r\n"), 101, ""},
+		{upgradeTo("http://other.example/ws", "Origin: http://car.local:9900\r\n"), 403, "other.example"}, // the Host does not count then
+		{"\r\nGET /state HTTP/1.1\r\nHost: x\r\n\r\n", 200, `"op":"state"`},
+		{"\r\n\r\nGET /state HTTP/1.1\r\nHost: x\r\n\r\n", 400, "request line"},
+		{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "TLS"},
+		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "HTTP/2"},
+		{"GET / HTTP/1.1\nHost: x\n\n", 400, "line feed"},
+		{upgradeTo("/", "X: y\r\n z\r\n"), 400, "next line"},
+		{upgradeTo("/nowhere", "") + "GET /state HTTP/1.1\r\nHost: x\r\n\r\n", 404, "no WebSocket at /nowhere"},
 		{"GET / HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("x", 9000), 431, "8192 bytes"},
 	} {
 		name, _, _ := strings.Cut(tt.request, "\r\n")
@@ -87,7 +98,8 @@ func TestHTTP(t *testing.T) {
 		}
 		io.WriteString(conn, tt.request)
 		method, _, _ := strings.Cut(tt.request, " ")
-		response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+		from := bufio.NewReader(conn)
+		response, err := http.ReadResponse(from, &http.Request{Method: method})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -97,6 +109,12 @@ func TestHTTP(t *testing.T) {
 		}
 		if response.StatusCode != tt.status || !strings.Contains(string(body), tt.says) || err != nil {
 			t.Errorf("%s: %d, %v, %.200q", name, response.StatusCode, err, body)
+		}
+		if response.StatusCode >= 400 && response.Close { // nothing is answered behind it
+			conn.SetDeadline(time.Now().Add(10 * time.Second))
+			if n, err := from.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+				t.Errorf("%s: the connection goes on: %d bytes, %v", name, n, err)
+			}
 		}
 		conn.Close()
 	}

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"math/rand/v2"
@@ -63,45 +64,89 @@ func FuzzDecoder(f *testing.F) {
 	})
 }
 
-// FuzzUpgrade checks that whatever is answered is a whole response that says what the error says.
-func FuzzUpgrade(f *testing.F) {
+// FuzzHead compares with net/http: what is taken here must be taken there, and mean the same, or a request could end
+// where somebody else takes it to go on. Whatever is refused gets a whole response.
+func FuzzHead(f *testing.F) {
 	for _, head := range []string{
 		example, example + "\x81\x85", example[:60], "", "\n", "\r\n\r\n", " \r\n", "  \r\n", ":\r\n\r\n",
 		"GET / HTTP/1.1\r\n\r\n", "POST / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\n:\n\n", "GET / HTTP/99999999999999999999.1\r\n\r\n",
+		"GET http://a/b?c HTTP/1.1\r\nHost: d\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: d\r\n\r\n", "GET //a/b HTTP/1.1\r\nHost: d\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nHello", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
 	} {
 		f.Add([]byte(head), uint16(0))
 		f.Add([]byte(head), uint16(http.StatusForbidden))
 	}
 	f.Add(AppendRequest(nil, "rover", "/ws"), uint16(0))
 	f.Fuzz(func(t *testing.T, p []byte, status uint16) {
+		before := bytes.Clone(p)
 		n, err := HeadLength(p)
-		if err == nil && n > 0 && (n > MaxHead || !bytes.HasSuffix(p[:n], headEnd)) {
-			t.Errorf("the head has %d bytes", n)
+		if err == nil && n == 0 {
+			return
 		}
-		if n > 0 {
-			p = p[:n]
+		if err == nil && (n > MaxHead || !bytes.HasSuffix(p[:n], []byte("\r\n\r\n"))) {
+			t.Fatalf("the head has %d bytes", n)
 		}
-		before, asked := bytes.Clone(p), false
-		response, err := answer(p, func(Request) error {
-			asked = true
-			if status >= 400 && status <= 599 {
-				return &Refusal{int(status), "no"}
+		var h Head
+		if err == nil {
+			if h, err = ParseHead(p[:n]); err == nil {
+				compare(t, &h, p[:n])
 			}
-			return nil
-		})
+		}
+		asked := false
+		var response []byte
+		if err == nil {
+			_, response, err = NewUpgrader(func(Request) error {
+				asked = true
+				if status >= 400 && status <= 599 {
+					return &Refusal{Status: int(status), Reason: "no"}
+				}
+				return nil
+			}).Upgrade(&h)
+		}
+		if err != nil {
+			response = AsRefusal(err).AppendTo(nil)
+		}
 		if !bytes.Equal(p, before) {
 			t.Error("the head was changed")
 		}
 		r, _ := parse(t, response)
 		switch {
-		case err == nil && (!asked || r.StatusCode != http.StatusSwitchingProtocols):
+		case err == nil && (!asked || r.StatusCode != http.StatusSwitchingProtocols || !h.IsUpgrade()):
 			t.Errorf("asked is %v, no error, but %q", asked, response)
-		case err != nil && r.StatusCode < 400:
+		case err != nil && (r.StatusCode < 400 || r.StatusCode == 500):
 			t.Errorf("error %v, but %q", err, response)
 		}
-		IsUpgrade(p)
 		if CheckResponse(p) == nil && !bytes.Contains(p, []byte(clientAccept)) {
 			t.Error("a response without the accept is right")
 		}
 	})
+}
+
+// compare checks that net/http agrees on an accepted head.
+func compare(t *testing.T, h *Head, p []byte) {
+	t.Helper()
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(p)))
+	if err != nil {
+		t.Fatalf("net/http refuses %q: %v", p, err)
+	}
+	u, _ := h.url()
+	host := string(h.Host)
+	if u.Host != "" {
+		host = u.Host
+	}
+	if r.Method != string(h.Method) || r.RequestURI != string(h.Target) || r.Host != host || r.URL.Path != u.Path {
+		t.Errorf("%q: %s %s of %s here, %s %s of %s there", p, h.Method, h.Target, host, r.Method, r.RequestURI, r.Host)
+	}
+	if body := r.ContentLength != 0; body != h.body {
+		t.Errorf("%q: a body here %v, there %v", p, h.body, body)
+	}
+	for name, got := range map[string]struct {
+		last  []byte
+		times int
+	}{"Sec-Websocket-Key": {h.key, h.keys}, "Sec-Websocket-Version": {h.version, h.versions}, "Origin": {h.origin, h.origins}} {
+		there := r.Header[name]
+		if len(there) != got.times || got.times > 0 && there[len(there)-1] != string(got.last) {
+			t.Errorf("%q: %s is %q, %d times, here, and %q there", p, name, got.last, got.times, there)
+		}
+	}
 }

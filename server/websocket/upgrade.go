@@ -5,129 +5,106 @@ package websocket
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"net/url"
 
 	"github.com/gobwas/ws"
 )
 
-// MaxHead is the largest head of a request that is taken, in bytes.
-const MaxHead = 8 << 10
-
-// ErrHeadTooLarge is returned by HeadLength for a head above MaxHead.
-var ErrHeadTooLarge = fmt.Errorf("the head of the HTTP request is larger than %d bytes", MaxHead)
-
-var headEnd = []byte("\r\n\r\n")
-
-// HeadLength returns the length of the HTTP head (request or response) that p begins with, its blank line included,
-// or 0 if that has not arrived yet.
-func HeadLength(p []byte) (int, error) {
-	i := bytes.Index(p, headEnd)
-	switch {
-	case i > MaxHead-len(headEnd), i < 0 && len(p) >= MaxHead:
-		return 0, ErrHeadTooLarge
-	case i < 0:
-		return 0, nil
-	}
-	return i + len(headEnd), nil
-}
-
-// IsUpgrade reports whether a request head asks for a WebSocket, rightly formed or not.
-func IsUpgrade(head []byte) bool {
-	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
-		name, value, ok := bytes.Cut(line, []byte(":"))
-		if ok && bytes.EqualFold(name, []byte("Upgrade")) && bytes.EqualFold(bytes.TrimSpace(value), []byte("websocket")) {
-			return true
-		}
-	}
-	return false
-}
+// Subprotocol is the name of roverd's messages (RFC 6455 section 1.9), selected when a client offers it.
+const Subprotocol = "roverd.v1"
 
 // Request is what a server may want to know of an upgrade request before it agrees.
 type Request struct {
-	Target string // as sent: path and query
+	URL    *url.URL
 	Host   string
 	Origin string // empty when the client is not a browser
 }
 
-// Refusal is a check's answer to a request that is well-formed but not wanted.
-type Refusal struct {
-	Status int // of the HTTP response
-	Reason string
-}
-
-func (r *Refusal) Error() string { return r.Reason }
-
-// Upgrader answers opening handshakes (RFC 6455 section 4.2), one after the other and without garbage: a crowd that
-// arrives at once must not be felt by those who are there.
+// Upgrader answers opening handshakes (RFC 6455 section 4.2), one after the other: a crowd that arrives at once must not
+// be felt by those who are there. What a client may ask is decided here, to the letter; gobwas/ws is then shown the
+// request in the simplest form, and agrees.
 type Upgrader struct {
 	check    func(Request) error
 	upgrader ws.Upgrader
-	in       bytes.Reader
+	in       bytes.Buffer
 	out      bytes.Buffer
-
-	// Of the handshake at hand.
-	req    Request
-	agreed bool
 }
 
-// NewUpgrader makes an Upgrader. check may refuse a request with a *Refusal.
+// NewUpgrader makes an Upgrader. check may refuse a request, best with a *Refusal.
 func NewUpgrader(check func(Request) error) *Upgrader {
 	u := &Upgrader{check: check}
-	u.upgrader = ws.Upgrader{
-		ReadBufferSize:  MaxHead,
-		Header:          ws.HandshakeHeaderFunc(u.header),
-		OnRequest:       func(uri []byte) error { u.req.Target = string(uri); return nil },
-		OnHost:          func(host []byte) error { u.req.Host = string(host); return nil },
-		OnHeader:        u.onHeader,
-		OnBeforeUpgrade: u.decide,
-	}
+	u.upgrader = ws.Upgrader{ReadBufferSize: MaxHead, Protocol: func([]byte) bool { return true }}
 	return u
 }
 
-// Upgrade answers a whole request head. The response, valid until the next call, is to be sent in either case; after an
-// error the connection is to be closed behind it.
-func (u *Upgrader) Upgrade(head []byte) (req Request, response []byte, err error) {
-	u.req, u.agreed = Request{}, false
-	u.in.Reset(head)
-	u.out.Reset()
-	_, err = u.upgrader.Upgrade(u)
-	if err != nil && u.out.Len() == 0 {
-		// The request line itself made no sense.
-		u.out.WriteString("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+// Upgrade returns the response that makes the connection a WebSocket, valid until the next call, or why it is refused.
+func (u *Upgrader) Upgrade(h *Head) (req Request, response []byte, err error) {
+	if req, err = h.handshake(); err != nil {
+		return req, nil, err
 	}
-	return u.req, u.out.Bytes(), err
+	if err := u.check(req); err != nil {
+		return req, nil, err
+	}
+	u.in.Reset()
+	u.out.Reset()
+	u.in.WriteString("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nHost: ")
+	u.in.Write(h.Host)
+	u.in.WriteString("\r\nSec-WebSocket-Key: ")
+	u.in.Write(h.key)
+	if h.subprotocol {
+		u.in.WriteString("\r\nSec-WebSocket-Protocol: " + Subprotocol)
+	}
+	u.in.WriteString("\r\n\r\n")
+	_, err = u.upgrader.Upgrade(u)
+	return req, u.out.Bytes(), err
 }
 
 // Read and Write are the connection that gobwas/ws sees.
 func (u *Upgrader) Read(p []byte) (int, error)  { return u.in.Read(p) }
 func (u *Upgrader) Write(p []byte) (int, error) { return u.out.Write(p) }
 
-func (u *Upgrader) onHeader(key, value []byte) error {
-	if string(key) == "Origin" {
-		u.req.Origin = string(value)
+// handshake checks what RFC 6455 section 4.2.1 demands.
+func (h *Head) handshake() (req Request, err error) {
+	key, _ := base64.StdEncoding.DecodeString(string(h.key))
+	switch {
+	case string(h.Method) != http.MethodGet:
+		return req, &Refusal{Status: http.StatusMethodNotAllowed, Reason: "a WebSocket begins with GET", Fields: "Allow: GET\r\n"}
+	case h.minor == 0:
+		return req, bad("a WebSocket needs HTTP/1.1")
+	case len(h.Host) == 0:
+		return req, bad("the Host is empty")
+	case !h.upgrade || !h.connection:
+		return req, bad("a WebSocket needs the fields Upgrade: websocket and Connection: Upgrade")
+	case h.versions > 1:
+		return req, bad("the request has two Sec-WebSocket-Versions")
+	case string(h.version) != "13":
+		return req, &Refusal{Status: http.StatusUpgradeRequired, Reason: fmt.Sprintf("the Sec-WebSocket-Version is %.40q: it must be 13", h.version),
+			Fields: "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"} // section 4.4
+	case h.keys != 1:
+		return req, bad(fmt.Sprintf("the request has %d Sec-WebSocket-Keys", h.keys))
+	case len(key) != 16 || len(h.key) != 24:
+		return req, bad(fmt.Sprintf("the Sec-WebSocket-Key %.40q is not 16 bytes in base64", h.key))
+	case h.body:
+		return req, bad("a request for a WebSocket has no body")
+	case !h.extensions:
+		return req, bad("the Sec-WebSocket-Extensions are malformed")
+	case !h.subprotocols:
+		return req, bad("the Sec-WebSocket-Protocols are malformed")
+	case h.origins > 1:
+		return req, bad("the request has two Origins")
 	}
-	return nil
-}
-
-func (u *Upgrader) decide() (ws.HandshakeHeader, error) {
-	var refusal *Refusal
-	err := u.check(u.req)
-	if err != nil && errors.As(err, &refusal) {
-		return nil, ws.RejectConnectionError(ws.RejectionStatus(refusal.Status), ws.RejectionReason(refusal.Reason))
+	if req.URL, err = h.url(); err != nil {
+		return req, err
 	}
-	u.agreed = err == nil
-	return nil, err
-}
-
-// header is part of every response.
-func (u *Upgrader) header(w io.Writer) (int64, error) {
-	if u.agreed {
-		return 0, nil
+	req.Host, req.Origin = string(h.Host), string(h.origin)
+	if req.URL.Host != "" {
+		req.Host = req.URL.Host // RFC 9112 section 3.2.2
 	}
-	return ws.HandshakeHeaderString("Connection: close\r\n").WriteTo(w)
+	return req, nil
 }
 
 // clientKey is the key every request of this package sends. It only has to be well-formed: its purpose, to make sure

@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -39,22 +40,39 @@ func parse(t *testing.T, response []byte) (r *http.Response, body string) {
 	return r, string(p)
 }
 
-// answer answers one handshake.
+// answer answers one handshake, as a server does.
 func answer(head []byte, check func(Request) error) (response []byte, err error) {
-	_, response, err = NewUpgrader(check).Upgrade(head)
+	n, err := HeadLength(head)
+	if err == nil && n != len(head) {
+		return nil, fmt.Errorf("%d of %d bytes are the head", n, len(head))
+	}
+	var h Head
+	if err == nil {
+		h, err = ParseHead(head)
+	}
+	if err == nil {
+		_, response, err = NewUpgrader(check).Upgrade(&h)
+	}
+	if err != nil {
+		response = AsRefusal(err).AppendTo(nil)
+	}
 	return response, err
 }
 
-// TestUpgraderMakesLittleGarbage holds an Upgrader to what its doc says: what is left are three strings, and the reply's
-// accept value.
+// TestUpgraderMakesLittleGarbage holds an Upgrader to what its doc says: what is left are the parsed
+// target, twice, the key, two strings, and what gobwas makes of the reply.
 func TestUpgraderMakesLittleGarbage(t *testing.T) {
 	u := NewUpgrader(func(Request) error { return nil })
 	head := AppendRequest(nil, "rover:9900", "/ws")
 	if n := testing.AllocsPerRun(100, func() {
-		if _, _, err := u.Upgrade(head); err != nil {
+		h, err := ParseHead(head)
+		if err == nil {
+			_, _, err = u.Upgrade(&h)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-	}); n > 5 {
+	}); n > 10 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -66,8 +84,8 @@ func TestUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Request{"/chat", "server.example.com", "http://example.com"}); len(asked) != 1 || asked[0] != want {
-		t.Errorf("the check was asked %+v, want %+v", asked, want)
+	if len(asked) != 1 || asked[0].URL.Path != "/chat" || asked[0].Host != "server.example.com" || asked[0].Origin != "http://example.com" {
+		t.Errorf("the check was asked %+v", asked)
 	}
 	if string(head) != example {
 		t.Errorf("the head was changed to %q", head)
@@ -99,7 +117,15 @@ func TestUpgradeAccepts(t *testing.T) {
 		"subprotocols it has not":   strings.Replace(example, "Origin", "Sec-WebSocket-Protocol: chat, superchat\r\nOrigin", 1),
 		"the largest head":          strings.Replace(example, "Origin", "X: "+strings.Repeat("x", MaxHead-len(example)-5)+"\r\nOrigin", 1),
 		"HTTP/1.2":                  strings.Replace(example, "HTTP/1.1", "HTTP/1.2", 1),
-		"bytes that are not ASCII":  strings.Replace(example, "Origin", "X: \xff\x00\r\nOrigin", 1),
+		"bytes that are not ASCII":  strings.Replace(example, "Origin", "X: \xff\t\x80\r\nOrigin", 1),
+		"more to upgrade to":        strings.Replace(example, "websocket", "h2c, websocket", 1),
+		"two Connections":           strings.Replace(example, "Origin", "Connection: keep-alive\r\nOrigin", 1),
+		"two Upgrades":              strings.Replace(example, "Upgrade: websocket", "Upgrade: h2c\r\nUpgrade: websocket", 1),
+		"spaces at the end":         strings.Replace(example, "websocket", "websocket \t", 1),
+		"an empty body":             strings.Replace(example, "Origin", "Content-Length: 0\r\nOrigin", 1),
+		"an empty field":            strings.Replace(example, "Origin", "X:\r\nOrigin", 1),
+		"the whole address":         strings.Replace(example, "/chat", "http://server.example.com/chat", 1),
+		"quoted extension":          strings.Replace(example, "Origin", "Sec-WebSocket-Extensions: x; y=\"z\", permessage-deflate; client_max_window_bits\r\nOrigin", 1),
 		"more headers than needed":  strings.Replace(example, "Origin", strings.Repeat("X: y\r\n", 100)+"Origin", 1),
 		"two headers of other name": strings.Replace(example, "Origin", "Cookie: a\r\nCookie: b\r\nOrigin", 1),
 	} {
@@ -112,9 +138,6 @@ func TestUpgradeAccepts(t *testing.T) {
 		if r, _ := parse(t, response); r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" ||
 			len(r.Header["Sec-Websocket-Extensions"]) > 0 || len(r.Header["Sec-Websocket-Protocol"]) > 0 {
 			t.Errorf("%s: got %q", name, response)
-		}
-		if !IsUpgrade([]byte(head)) {
-			t.Errorf("%s: IsUpgrade says no", name)
 		}
 	}
 }
@@ -130,30 +153,31 @@ func TestUpgradeRefuses(t *testing.T) {
 	}{
 		{"POST", with("GET", "POST"), 405},
 		{"lower case method", with("GET", "get"), 405},
-		{"HTTP/1.0", with("HTTP/1.1", "HTTP/1.0"), 505},
-		{"HTTP/2.0", with("HTTP/1.1", "HTTP/2.0"), 505},
-		{"no Host", without("Host: server.example.com"), 400},
+		{"HTTP/1.0", with("HTTP/1.1", "HTTP/1.0"), 400},
 		{"no Upgrade", without("Upgrade: websocket"), 400},
 		{"other Upgrade", with("Upgrade: websocket", "Upgrade: h2c"), 400},
 		{"no Connection", without("Connection: Upgrade"), 400},
 		{"other Connection", with("Connection: Upgrade", "Connection: keep-alive"), 400},
+		{"empty Host", with("Host: server.example.com", "Host:"), 400},
 		{"no key", without("Sec-WebSocket-Key: " + key), 400},
 		{"empty key", with(key, ""), 400},
 		{"short key", with(key, "dGhlIHNhbXBsZQ=="), 400},
 		{"long key", with(key, key+"="), 400},
-		{"no version", without("Sec-WebSocket-Version: 13"), 400},
+		{"key of 24 characters that are no base64", with(key, "dGhlIHNhbXBsZSBub25jZ-=="), 400},
+		{"key of 17 bytes", with(key, "dGhlIHNhbXBsZSBub25jZSE="), 400},
+		{"key of 18 bytes", with(key, "dGhlIHNhbXBsZSBub25jZSEh"), 400},
+		{"two keys", with("Origin", "Sec-WebSocket-Key: "+key+"\r\nOrigin"), 400},
+		{"no version", without("Sec-WebSocket-Version: 13"), 426},
 		{"version 8", with("Version: 13", "Version: 8"), 426},
 		{"version 130", with("Version: 13", "Version: 130"), 426},
-		{"line without colon", with("Origin: http://example.com", "Origin"), 400},
-		{"garbage request line", "garbage\r\n\r\n", 400},
-		{"binary request line", "\x16\x03\x01\x02\x00\x01\r\n\r\n", 400},
-		{"empty request line", "\r\n\r\n", 400},
-		{"request line of two words", with(" HTTP/1.1", ""), 400},
-		{"bad protocol", with("HTTP/1.1", "HTTP/one"), 400},
-		{"request line only", "GET / HTTP/1.1\r\n\r\n", 400},
-		{"cut within the headers", example[:60], 400},
-		{"cut within the request line", example[:10], 400},
-		{"nothing", "", 400},
+		{"version 013", with("Version: 13", "Version: 013"), 426},
+		{"two versions", with("Origin", "Sec-WebSocket-Version: 13\r\nOrigin"), 400},
+		{"two Origins", with("Origin", "Origin: http://example.com\r\nOrigin"), 400},
+		{"a body", with("Origin", "Content-Length: 5\r\nOrigin"), 400},
+		{"a chunked body", with("Origin", "Transfer-Encoding: chunked\r\nOrigin"), 400},
+		{"malformed extensions", with("Origin", "Sec-WebSocket-Extensions: ;;\r\nOrigin"), 400},
+		{"malformed subprotocols", with("Origin", "Sec-WebSocket-Protocol: a b\r\nOrigin"), 400},
+		{"asterisk", with("GET /chat", "OPTIONS *"), 405},
 	} {
 		response, err := answer([]byte(c.head), func(Request) error { t.Errorf("%s: the check was asked", c.name); return nil })
 		if err == nil {
@@ -169,6 +193,7 @@ func TestUpgradeRefuses(t *testing.T) {
 	}
 }
 
+// The check's refusal is the answer.
 func TestUpgradeCheck(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -176,78 +201,37 @@ func TestUpgradeCheck(t *testing.T) {
 		status int
 		body   string
 	}{
-		{"refusal", &Refusal{http.StatusForbidden, "not from there"}, 403, "not from there"},
-		{"refusal in another error", errors.Join(&Refusal{http.StatusNotFound, "no such place"}), 404, "no such place"},
-		{"refusal without a reason", &Refusal{Status: http.StatusServiceUnavailable}, 503, ""},
-		{"refusal with a status of its own", &Refusal{499, "no"}, 499, "no"},
-		{"long refusal", &Refusal{http.StatusForbidden, strings.Repeat("no ", 1000)}, 403, strings.Repeat("no ", 1000)},
-		{"other error", errors.New("broken"), 500, "broken"},
+		{"refusal", &Refusal{Status: http.StatusForbidden, Reason: "not from there"}, 403, "not from there\n"},
+		{"refusal in another error", errors.Join(&Refusal{Status: http.StatusNotFound, Reason: "no such place"}), 404, "no such place\n"},
+		{"long refusal", &Refusal{Status: http.StatusForbidden, Reason: strings.Repeat("no ", 1000)}, 403, strings.Repeat("no ", 1000) + "\n"},
+		{"other error", errors.New("broken"), 500, "broken\n"},
 	} {
 		response, err := answer([]byte(example), func(Request) error { return c.err })
-		if err == nil || err.Error() != c.body {
+		if err == nil || err.Error()+"\n" != c.body {
 			t.Errorf("%s: error %v, want %q", c.name, err, c.body)
 		}
 		if r, body := parse(t, response); r.StatusCode != c.status || body != c.body {
 			t.Errorf("%s: got %d %q, want %d %q", c.name, r.StatusCode, body, c.status, c.body)
 		}
 	}
-	if got := (&Refusal{403, "no"}).Error(); got != "no" {
-		t.Errorf("a refusal's error is %q", got)
-	}
 }
 
-func TestHeadLength(t *testing.T) {
-	long := func(n int) string { return strings.Repeat("x", n) }
-	for _, c := range []struct {
-		name, in string
-		want     int
-		tooLarge bool
-	}{
-		{"nothing", "", 0, false},
-		{"incomplete", example[:len(example)-1], 0, false},
-		{"complete", example, len(example), false},
-		{"with a tail", example + "\x81\x85", len(example), false},
-		{"with another head", example + example, len(example), false},
-		{"only the end", "\r\n\r\n", 4, false},
-		{"line feeds alone are no end", "GET / HTTP/1.1\n\n", 0, false},
-		{"largest", long(MaxHead-4) + "\r\n\r\n", MaxHead, false},
-		{"largest, with a tail", long(MaxHead-4) + "\r\n\r\n" + long(MaxHead), MaxHead, false},
-		{"largest, but for a byte", long(MaxHead-4) + "\r\n\r", 0, false},
-		{"too large, end in sight", long(MaxHead-3) + "\r\n\r\n", 0, true},
-		{"too large, end far behind", long(2*MaxHead) + "\r\n\r\n", 0, true},
-		{"too large, no end", long(MaxHead), 0, true},
-		{"too large, nearly an end", long(MaxHead-3) + "\r\n\r", 0, true},
+func TestSubprotocol(t *testing.T) {
+	for offer, want := range map[string]string{
+		"Sec-WebSocket-Protocol: roverd.v1":                                 "roverd.v1",
+		"Sec-WebSocket-Protocol: chat,  roverd.v1 ,x":                       "roverd.v1",
+		"Sec-WebSocket-Protocol: chat\r\nsec-websocket-protocol: roverd.v1": "roverd.v1",
+		"Sec-WebSocket-Protocol: ROVERD.V1":                                 "", // section 4.1: case matters
+		"Sec-WebSocket-Protocol: chat":                                      "",
+		"X: roverd.v1":                                                      "",
 	} {
-		got, err := HeadLength([]byte(c.in))
-		if got != c.want || (err == ErrHeadTooLarge) != c.tooLarge || err != nil && !c.tooLarge {
-			t.Errorf("%s: got %d, error %v, want %d", c.name, got, err, c.want)
+		response, err := answer([]byte(strings.Replace(example, "Origin", offer+"\r\nOrigin", 1)), func(Request) error { return nil })
+		if err != nil {
+			t.Errorf("%s: %v", offer, err)
+			continue
 		}
-	}
-	for i := range len(example) { // whichever way it arrives
-		if n, err := HeadLength([]byte(example[:i])); n != 0 || err != nil {
-			t.Errorf("of %d bytes: got %d, error %v", i, n, err)
-		}
-	}
-}
-
-func TestIsUpgrade(t *testing.T) {
-	for head, want := range map[string]bool{
-		example: true,
-		"GET / HTTP/1.1\r\nupgrade:websocket\r\n\r\n":           true, // rightly formed or not
-		"GET / HTTP/1.1\r\nUPGRADE: \t WebSocket \r\n\r\n":      true,
-		"POST / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n":         true,
-		"GET / HTTP/1.1\r\nHost: a\r\n\r\n":                     false,
-		"GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n":                false,
-		"GET / HTTP/1.1\r\nUpgrade: websockets\r\n\r\n":         false,
-		"GET / HTTP/1.1\r\nX-Upgrade: websocket\r\n\r\n":        false,
-		"GET / HTTP/1.1\r\nX: Upgrade: websocket\r\n\r\n":       false,
-		"GET /Upgrade:websocket HTTP/1.1\r\nHost: a\r\n\r\n":    false,
-		"GET / HTTP/1.1\r\nConnection: Upgrade\r\nHost\r\n\r\n": false,
-		"garbage\r\n\r\n": false,
-		"":                false,
-	} {
-		if got := IsUpgrade([]byte(head)); got != want {
-			t.Errorf("IsUpgrade of %q is %v", head, got)
+		if r, _ := parse(t, response); r.Header.Get("Sec-WebSocket-Protocol") != want || len(r.Header["Sec-Websocket-Protocol"]) > 1 {
+			t.Errorf("%s: %q", offer, response)
 		}
 	}
 }
@@ -259,7 +243,7 @@ func TestClientHandshake(t *testing.T) {
 	if !ok {
 		t.Fatalf("dst was lost: %q", request)
 	}
-	if n, err := HeadLength(request); n != len(request) || err != nil || !IsUpgrade(request) {
+	if n, err := HeadLength(request); n != len(request) || err != nil {
 		t.Errorf("the request of %d bytes has a head of %d, error %v", len(request), n, err)
 	}
 	parsed, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(request)))
@@ -271,7 +255,7 @@ func TestClientHandshake(t *testing.T) {
 	}
 	var asked Request
 	response, err := answer(request, func(r Request) error { asked = r; return nil })
-	if err != nil || asked != (Request{Target: "/ws?a=b", Host: "rover:8080"}) {
+	if err != nil || asked.URL.RequestURI() != "/ws?a=b" || asked.Host != "rover:8080" || asked.Origin != "" {
 		t.Errorf("Upgrade understood %+v, error %v", asked, err)
 	}
 	if err := CheckResponse(response); err != nil {
@@ -337,7 +321,7 @@ func TestCheckResponse(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	refused, err := answer(AppendRequest(nil, "rover", "/"), func(Request) error { return &Refusal{403, "no"} })
+	refused, err := answer(AppendRequest(nil, "rover", "/"), func(Request) error { return &Refusal{Status: 403, Reason: "no"} })
 	if err == nil {
 		t.Fatal("not refused")
 	}
