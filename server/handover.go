@@ -5,10 +5,13 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// maxHTTP is how many ordinary HTTP requests are served at a time; each has a goroutine, unlike the viewers.
-const maxHTTP = 64
+const (
+	maxHTTP  = 64               // connections that net/http serves at a time; each has a goroutine, unlike the viewers
+	idleTime = 10 * time.Second // how long such a connection is kept for another request
+)
 
 // handover is a net.Listener whose connections come from the reactor.
 type handover struct {
@@ -33,6 +36,10 @@ func (h *handover) reserve() bool {
 }
 
 func (h *handover) release() { h.live.Add(-1) }
+
+// crowded tells whether more than half of the places are taken. Then connections are not kept for another request:
+// so those that are idle never hold more than half, and leave the rest to newcomers.
+func (h *handover) crowded() bool { return h.live.Load() > maxHTTP/2 }
 
 // give passes a reserved connection on, with what has been read from it.
 func (h *handover) give(fd int, read []byte) {
@@ -86,6 +93,10 @@ func (c *handedConn) Read(p []byte) (int, error) {
 	}
 	return c.Conn.Read(p)
 }
+
+// CloseWrite is what net/http looks for when it must not close at once: what the client still sends would make TCP reset
+// the connection, which can destroy the answer on its way.
+func (c *handedConn) CloseWrite() error { return c.Conn.(*net.TCPConn).CloseWrite() }
 
 func (c *handedConn) Close() error {
 	c.once.Do(c.from.release)

@@ -1,0 +1,477 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+
+	"roverd/web"
+)
+
+// httpClient speaks HTTP as the test spells it.
+type httpClient struct {
+	t    *testing.T
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func dialHTTP(t *testing.T, addr string) *httpClient {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return &httpClient{t, conn, bufio.NewReader(conn)}
+}
+
+func (c *httpClient) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.conn, text); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// answer reads the answer to a request of that method.
+func (c *httpClient) answer(method string) (*http.Response, string) {
+	c.t.Helper()
+	r, err := http.ReadResponse(c.in, &http.Request{Method: method})
+	if err != nil {
+		c.t.Fatalf("no answer to %s: %v", method, err)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		c.t.Fatalf("%v after %q", err, body)
+	}
+	return r, string(body)
+}
+
+// ask sends a request without body and reads the answer.
+func (c *httpClient) ask(method, path, headers string) (*http.Response, string) {
+	c.t.Helper()
+	c.send(method + " " + path + " HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n")
+	return c.answer(method)
+}
+
+// expectEnd wants the server to close, and to have said nothing more.
+func (c *httpClient) expectEnd() {
+	c.t.Helper()
+	if rest, err := io.ReadAll(c.in); len(rest) > 0 || err != nil {
+		c.t.Errorf("instead of the end came %q, %v", rest, err)
+	}
+}
+
+// until waits for what other goroutines do.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+const (
+	getNowhere = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
+	getState   = "GET /state HTTP/1.1\r\nHost: x\r\n\r\n"
+)
+
+// However a request is cut over packets, net/http gets all of it and in order: what the reactor has read, once, and then
+// what is still on its way.
+func TestHandoverOfAnyPortions(t *testing.T) {
+	s, addr := startServer(t, "-loops", "1")
+	text := "POST /state HTTP/1.1\r\nHost: x\r\nContent-Length: " + strconv.Itoa(len(getState)) + "\r\n\r\n" + getState +
+		getNowhere + "HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+	cuts := [][]string{strings.Split(text, "")}
+	for i := range text {
+		cuts = append(cuts, []string{text[:i], text[i:]})
+	}
+	for _, pieces := range cuts {
+		c := dialHTTP(t, addr)
+		until(t, "the reactor has the connection", func() bool {
+			s.gate.mu.Lock()
+			defer s.gate.mu.Unlock()
+			return s.gate.in == 1
+		})
+		for _, piece := range pieces {
+			c.send(piece)
+			for range 2 { // a turn may have begun before the piece was there
+				on(s.decks[0], func() {})
+			}
+		}
+		for _, want := range []struct {
+			method string
+			status int
+		}{{"POST", 405}, {"GET", 404}, {"HEAD", 200}} {
+			if r, body := c.answer(want.method); r.StatusCode != want.status {
+				t.Fatalf("the pieces %q: %s is answered with %d, %q", pieces, want.method, r.StatusCode, body)
+			}
+		}
+		c.expectEnd()
+		c.conn.Close()
+	}
+}
+
+// Several requests over one connection are answered in order, whether or not they wait for one another, and the body of
+// a request is never taken for one.
+func TestKeepAlive(t *testing.T) {
+	addr, _ := start(t)
+	type exchange struct {
+		send, method string
+		status       int
+		says         string
+	}
+	state := exchange{getState, "GET", 200, `"op":"state"`}
+	nowhere := exchange{getNowhere, "GET", 404, "not found"}
+	inner := "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" // stands in a body
+	length := "Content-Length: " + strconv.Itoa(len(inner)) + "\r\n\r\n" + inner
+	for name, all := range map[string][]exchange{
+		"GET": {state, nowhere, {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET", 200, "<title>"}, state},
+		"HEAD": {
+			{"HEAD /state HTTP/1.1\r\nHost: x\r\n\r\n", "HEAD", 200, ""}, state,
+			{"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "HEAD", 200, ""}, nowhere,
+			{"HEAD / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n", "HEAD", 200, ""}, state,
+			{"HEAD /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", "HEAD", 404, ""}, nowhere,
+		},
+		"body":      {{"POST /state HTTP/1.1\r\nHost: x\r\n" + length, "POST", 405, "Not Allowed"}, nowhere},
+		"GET, body": {{"GET /state HTTP/1.1\r\nHost: x\r\n" + length, "GET", 200, `"op":"state"`}, nowhere},
+		"chunked": {{"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" +
+			strconv.FormatInt(int64(len(inner)), 16) + "\r\n" + inner + "\r\n0\r\n\r\n", "POST", 405, "Not Allowed"}, nowhere},
+		"not modified": {{"GET / HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n", "GET", 304, ""}, nowhere},
+	} {
+		t.Run(name, func(t *testing.T) {
+			waiting, pipelined := dialHTTP(t, addr), dialHTTP(t, addr)
+			var packet strings.Builder
+			for _, x := range all {
+				packet.WriteString(x.send)
+			}
+			pipelined.send(packet.String())
+			for _, x := range all {
+				waiting.send(x.send)
+				for _, c := range []*httpClient{waiting, pipelined} {
+					r, body := c.answer(x.method)
+					if r.StatusCode != x.status || !strings.Contains(body, x.says) || r.Close {
+						t.Errorf("%q is answered with %d, %q, close %v", x.send, r.StatusCode, body, r.Close)
+					}
+					if allow := r.Header.Get("Allow"); (allow == "GET, HEAD") != (x.status == 405) {
+						t.Errorf("%q: Allow is %q", x.send, allow)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Of a body that is too long to be read for nothing, nothing is taken for a request, and the answer arrives although the
+// client is still sending.
+func TestKeepAliveEndsAtALongBody(t *testing.T) {
+	addr, _ := start(t)
+	c := dialHTTP(t, addr)
+	body := strings.Repeat(getState, 100_000)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		io.WriteString(c.conn, "POST /state HTTP/1.1\r\nHost: x\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"+body)
+	}()
+	if r, body := c.answer("POST"); r.StatusCode != 405 || !r.Close {
+		t.Errorf("answered with %d, %q, close %v", r.StatusCode, body, r.Close)
+	}
+	c.expectEnd()
+	c.conn.Close()
+	<-sent
+}
+
+// A connection is kept for idleTime after each answer, and its place comes back once, however it ends. (In a bubble whose clock jumps to whatever all wait for.)
+func TestKeepAliveIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{cfg: &config{}, publisher: newPublisher(), handover: newHandover(&net.TCPAddr{})}
+		web := s.newHTTPServer()
+		ended := make(chan error)
+		go func() { ended <- web.Serve(s.handover) }()
+		connect := func() *httpClient {
+			ours, theirs := net.Pipe()
+			s.handover.reserve()
+			s.handover.conns <- &handedConn{Conn: theirs, from: s.handover, read: []byte(getNowhere)}
+			c := &httpClient{t, ours, bufio.NewReader(ours)}
+			c.answer("GET")
+			return c
+		}
+		c := connect()
+		<-time.After(idleTime - time.Second)
+		c.ask("GET", "/nowhere", "")
+		answered := time.Now()
+		c.expectEnd()
+		if kept := time.Since(answered); kept != idleTime {
+			t.Errorf("it was kept for %s, want %s", kept, idleTime)
+		}
+		c = connect()
+		synctest.Wait() // it is idle
+		web.Close()     // closes it, and so does the goroutine that serves it
+		c.expectEnd()
+		<-ended
+		synctest.Wait()
+		if n := s.handover.live.Load(); n != 0 {
+			t.Errorf("in the end %d places are taken", n)
+		}
+	})
+}
+
+// Connections that are kept for nothing hold half of the places at most.
+func TestKeepAliveLeavesRoom(t *testing.T) {
+	s, addr := startServer(t)
+	var kept []*httpClient
+	for range maxHTTP / 2 {
+		c := dialHTTP(t, addr)
+		if r, _ := c.ask("GET", "/nowhere", ""); r.Close {
+			t.Fatalf("connection %d is not kept", len(kept)+1)
+		}
+		kept = append(kept, c)
+	}
+	for range 3 {
+		c := dialHTTP(t, addr)
+		if r, body := c.ask("GET", "/state", ""); !r.Close || r.StatusCode != 200 {
+			t.Errorf("a newcomer is answered with %d, %q, close %v", r.StatusCode, body, r.Close)
+		}
+		c.expectEnd()
+	}
+	if r, _ := kept[0].ask("GET", "/nowhere", ""); r.Close {
+		t.Error("one that was kept is closed though no place beyond half is taken")
+	}
+	kept[1].conn.Close()
+	until(t, "its place is free", func() bool { return s.handover.live.Load() < maxHTTP/2 })
+	if r, _ := dialHTTP(t, addr).ask("GET", "/nowhere", ""); r.Close {
+		t.Error("a newcomer to the free place is not kept")
+	}
+}
+
+// When all places are taken the next is told so. All come back, and all that they held.
+func TestHandoverPlaces(t *testing.T) {
+	s, addr := startServer(t)
+	files := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	filesBefore, goroutinesBefore := files(), runtime.NumGoroutine()
+	for range 2 {
+		var all []*httpClient
+		for range maxHTTP {
+			c := dialHTTP(t, addr)
+			c.send("POST /state HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n") // one byte is awaited
+			all = append(all, c)
+		}
+		until(t, "all places are taken", func() bool { return s.handover.live.Load() == maxHTTP })
+		late := dialHTTP(t, addr)
+		if r, body := late.ask("GET", "/state", ""); r.StatusCode != 503 || !strings.Contains(body, strconv.Itoa(maxHTTP)) || !r.Close {
+			t.Errorf("one too many is answered with %d, %q, close %v", r.StatusCode, body, r.Close)
+		}
+		late.expectEnd()
+		for _, c := range append(all, late) {
+			c.conn.Close()
+		}
+		until(t, "all places are free", func() bool { return s.handover.live.Load() == 0 })
+	}
+	until(t, "all descriptors are back", func() bool { return files() <= filesBefore })
+	until(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutinesBefore })
+	dialHTTP(t, addr).ask("GET", "/state", "")
+}
+
+// The reactor has let go of a connection that carried a request: a WebSocket needs another one.
+func TestKeepAliveIsNoWebSocket(t *testing.T) {
+	addr, _ := start(t, "-echo")
+	for _, tt := range []struct{ path, headers, says string }{
+		{"/", "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "open a new connection"},
+		{"/nowhere", "Upgrade: WebSocket\r\n", "open a new connection"},
+		{"/ws", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "open a new connection"}, // a proxy took the rest
+		{"/ws", "", "speaks WebSocket"},
+		{"/echo", "", "speaks WebSocket"},
+	} {
+		c := dialHTTP(t, addr)
+		c.ask("GET", "/state", "")
+		c.send("GET " + tt.path + " HTTP/1.1\r\nHost: x\r\n" + tt.headers + "\r\n")
+		answer, err := io.ReadAll(c.in)
+		for _, want := range []string{
+			"HTTP/1.1 426 ", "\r\nUpgrade: websocket\r\n", "\r\nConnection: Upgrade\r\n", "\r\nConnection: close\r\n",
+			"\r\nContent-Type: text/plain", tt.says,
+		} {
+			if !strings.Contains(string(answer), want) || err != nil {
+				t.Errorf("%s, %q: no %q in the answer %q, %v", tt.path, tt.headers, want, answer, err)
+			}
+		}
+	}
+	addr, _ = start(t)
+	if r, _ := dialHTTP(t, addr).ask("GET", "/echo", ""); r.StatusCode != 404 {
+		t.Errorf("without -echo, /echo is answered with %d", r.StatusCode)
+	}
+}
+
+// Every file comes as it is or compressed, as the client wants it, and each form can be asked for again by its ETag.
+func TestPage(t *testing.T) {
+	addr, _ := start(t)
+	c := dialHTTP(t, addr)
+	for path, contentType := range map[string]string{
+		"/": "text/html; charset=utf-8", "/index.html": "text/html; charset=utf-8", "/app.js": "text/javascript; charset=utf-8",
+		"/style.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml",
+	} {
+		name := path[1:]
+		if name == "" {
+			name = "index.html"
+		}
+		file, err := web.Files.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tags := map[string]string{}
+		for encoding, accept := range map[string]string{"": "", "gzip": "Accept-Encoding: gzip\r\n"} {
+			r, body := c.ask("GET", path, accept)
+			text := body
+			if encoding == "gzip" {
+				text = gunzip(t, body)
+			}
+			if r.StatusCode != 200 || text != string(file) || r.Header.Get("Content-Encoding") != encoding ||
+				r.ContentLength != int64(len(body)) || r.Header.Get("Content-Type") != contentType ||
+				r.Header.Get("Cache-Control") != "no-cache" || r.Header.Get("Vary") != "Accept-Encoding" {
+				t.Errorf("%s with %q: %d, %v, %.40q", path, accept, r.StatusCode, r.Header, body)
+			}
+			tags[encoding] = r.Header.Get("ETag")
+			head, _ := c.ask("HEAD", path, accept)
+			for _, key := range []string{"Content-Type", "Content-Length", "Content-Encoding", "ETag", "Vary", "Cache-Control"} {
+				if head.Header.Get(key) != r.Header.Get(key) {
+					t.Errorf("%s of %s is %q for HEAD, %q for GET", key, path, head.Header.Get(key), r.Header.Get(key))
+				}
+			}
+		}
+		if len(tags[""]) < 10 || tags[""] == tags["gzip"] || strings.HasPrefix(tags[""], "W/") {
+			t.Errorf("the ETags of %s are %q", path, tags)
+		}
+		plain, gzipped := tags[""], tags["gzip"]
+		zip := "Accept-Encoding: gzip\r\n"
+		for _, tt := range []struct {
+			headers string
+			status  int
+			length  int // of the body
+		}{
+			{"If-None-Match: " + plain + "\r\n", 304, 0},
+			{"If-None-Match: W/" + plain + "\r\n", 304, 0},
+			{"If-None-Match: \"x\", " + plain + "\r\n", 304, 0},
+			{"If-None-Match: *\r\n", 304, 0},
+			{zip + "If-None-Match: " + gzipped + "\r\n", 304, 0},
+			{"If-None-Match: \"x\"\r\n", 200, len(file)},
+			{"If-None-Match: " + gzipped + "\r\n", 200, len(file)},
+			{zip + "If-Match: " + gzipped + "\r\n", 200, -1},
+			{zip + "If-Match: \"x\"\r\n", 412, 0},
+			{"Range: bytes=1-7\r\n", 206, 7},
+			{zip + "Range: bytes=1-7\r\n", 206, 7},
+			{zip + "Range: bytes=1-7\r\nIf-Range: " + plain + "\r\n", 206, 7},
+			{zip + "Range: bytes=1-7\r\nIf-Range: " + gzipped + "\r\n", 200, len(file)},
+			{zip + "Range: bytes=1000000-\r\n", 416, -1},
+		} {
+			r, body := c.ask("GET", path, tt.headers)
+			if r.StatusCode != tt.status || tt.length >= 0 && len(body) != tt.length {
+				t.Errorf("%s with %q: %d, %v, %d bytes", path, tt.headers, r.StatusCode, r.Header, len(body))
+			}
+			switch r.StatusCode {
+			case 206:
+				if body != string(file[1:8]) {
+					t.Errorf("%s with %q: %q", path, tt.headers, body)
+				}
+			case 304: // has what a 200 would have (RFC 9110 section 15.4.5)
+				if r.Header.Get("ETag") == "" || r.Header.Get("Vary") == "" || r.Header.Get("Cache-Control") == "" {
+					t.Errorf("%s with %q: %v", path, tt.headers, r.Header)
+				}
+			}
+		}
+	}
+}
+
+func gunzip(t *testing.T, text string) string {
+	t.Helper()
+	r, err := gzip.NewReader(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(p)
+}
+
+func TestPageIsCompressedForWhoWantsIt(t *testing.T) {
+	addr, _ := start(t)
+	c := dialHTTP(t, addr)
+	for accept, want := range map[string]bool{
+		"": false, "gzip": true, "GZip": true, "br, gzip": true, "gzip, deflate, br, zstd": true, "deflate,gzip;q=1.0": true,
+		"gzip;q=0.5": true, "gzip ; Q=0.001": true, "br\r\nAccept-Encoding: gzip": true,
+		"gzip;q=0": false, "gzip; q=0.000, br": false, "gzip;Q=0": false, "identity": false, "br": false, "*": false,
+		"gzip;q=": false, "gzip;q=much": false, "gzipped": false, "identity, gzip;q=0, *": false,
+	} {
+		if r, _ := c.ask("GET", "/app.js", "Accept-Encoding: "+accept+"\r\n"); (r.Header.Get("Content-Encoding") == "gzip") != want {
+			t.Errorf("for %q: %v", accept, r.Header)
+		}
+	}
+}
+
+// What gzip does not make smaller comes as it is, whoever asks.
+func TestPageIsNotCompressedForNothing(t *testing.T) {
+	p := newPage(fstest.MapFS{
+		"photo.png": {Data: []byte("\x89PNG\r\n\x1a\n and what is compressed already")},
+		"words":     {Data: bytes.Repeat([]byte("again and "), 50)},
+	})
+	for path, want := range map[string]struct{ contentType, encoding string }{
+		"/photo.png": {"image/png", ""}, "/words": {"text/plain; charset=utf-8", "gzip"},
+	} {
+		request := httptest.NewRequest("GET", path, nil)
+		request.Header.Set("Accept-Encoding", "gzip")
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, request)
+		if h := w.Header(); h.Get("Content-Type") != want.contentType || h.Get("Content-Encoding") != want.encoding ||
+			h.Get("Content-Length") != strconv.Itoa(w.Body.Len()) {
+			t.Errorf("%s: %v, %d bytes", path, h, w.Body.Len())
+		}
+	}
+}
+
+// Go's client asks for gzip by itself, and keeps its connection.
+func TestPageForGoClient(t *testing.T) {
+	addr, _ := start(t)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	defer transport.CloseIdleConnections()
+	file, err := web.Files.ReadFile("app.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		reused := false
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused }})
+		request, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+"/app.js", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := (&http.Client{Transport: transport}).Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || string(body) != string(file) || !response.Uncompressed || reused != (i > 0) {
+			t.Errorf("request %d: %d bytes, %v; decompressed: %v, on a connection used before: %v", i, len(body), err, response.Uncompressed, reused)
+		}
+	}
+}
