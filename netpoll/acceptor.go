@@ -3,6 +3,7 @@ package netpoll
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 const (
-	acceptSize  = 64          // connections accepted at a time
+	acceptSize  = 16          // connections accepted at a time
 	acceptPause = time.Second // when descriptors or memory have run out
 )
 
@@ -84,6 +85,7 @@ func (a *Acceptor) accept(ln *Listener, l *Loop, open func(*Conn, netip.AddrPort
 	}
 	if len(a.batch) > 0 {
 		l.arrive(a.batch)
+		runtime.Gosched() // in a storm, on one processor, the loops would have to wait until the scheduler interferes
 	}
 }
 

@@ -1,6 +1,7 @@
 package netpoll
 
 import (
+	"cmp"
 	"io"
 	"net/netip"
 	"syscall"
@@ -32,12 +33,13 @@ type Conn struct {
 	handler Handler
 	rest    *rest // output the kernel has not taken yet, nil for none; the socket is then watched for EPOLLOUT
 
-	fd       int32
-	slot     uint32
-	events   uint16 // what the socket is watched for: input, EPOLLOUT
-	state    state
-	paused   bool // not read until rest has gone
-	detached bool // the descriptor is somebody else's now
+	fd        int32
+	slot      uint32
+	events    uint16 // what the socket is watched for: input, EPOLLOUT
+	state     state
+	paused    bool // not read until rest has gone
+	preferred bool // it is in the loop's first set
+	detached  bool // the descriptor is somebody else's now
 }
 
 // rest stands apart from the connection because hardly any has one: it is what makes a Conn 48 bytes.
@@ -218,9 +220,35 @@ const input = unix.EPOLLIN | unix.EPOLLRDHUP
 // tells only of what is new (EPOLLET): otherwise it would look at each socket once more after it was served, which is a
 // twentieth of the cost of a message.
 func (c *Conn) arm() {
-	if err := control(c.loop.set, unix.EPOLL_CTL_MOD, int(c.fd), unix.EPOLLET|uint32(c.events), c.slot); err != nil {
+	if err := control(c.set(), unix.EPOLL_CTL_MOD, int(c.fd), unix.EPOLLET|uint32(c.events), c.slot); err != nil {
 		c.Close(err)
 	}
+}
+
+// Prefer has the connection's events pass those of the others, however many wait, or no longer: for the few that may not
+// wait for their turn in a crowd.
+func (c *Conn) Prefer(yes bool) {
+	if c.preferred == yes || c.state == closed {
+		return
+	}
+	l := c.loop
+	err := control(c.set(), unix.EPOLL_CTL_DEL, int(c.fd), 0, 0)
+	if c.preferred = yes; yes {
+		l.preferred++
+	} else {
+		l.preferred--
+	}
+	if err = cmp.Or(err, control(c.set(), unix.EPOLL_CTL_ADD, int(c.fd), unix.EPOLLET|uint32(c.events), c.slot)); err != nil {
+		c.Close(err)
+	}
+}
+
+// set returns the epoll set that watches the connection.
+func (c *Conn) set() int {
+	if c.preferred {
+		return c.loop.first
+	}
+	return c.loop.set
 }
 
 // SetDeadline has Expired called once d has passed, to the grain of the loop's tick and never early; zero clears it.
@@ -287,7 +315,7 @@ func (c *Conn) conclude() {
 // Detach takes the connection out of the loop and returns its descriptor, still open and non-blocking, to the caller.
 // No event follows, not even Closed. Nothing may have been written that the kernel has not taken.
 func (c *Conn) Detach() (fd int, err error) {
-	if err := control(c.loop.set, unix.EPOLL_CTL_DEL, int(c.fd), 0, 0); err != nil {
+	if err := control(c.set(), unix.EPOLL_CTL_DEL, int(c.fd), 0, 0); err != nil {
 		c.Close(err)
 		return -1, err
 	}

@@ -140,6 +140,56 @@ func TestEndComesWithTheLastBytes(t *testing.T) {
 	}
 }
 
+// A preferred connection is served after a few events of a crowd that was there before it, an ordinary one after them all.
+// Either way nothing that came in is lost when the preference changes.
+func TestPrefer(t *testing.T) {
+	between := 0
+	l := newTestLoop(t, Config{Between: func() { between++ }})
+	var order []*Conn
+	note := func(c *Conn, _ []byte) { order = append(order, c) }
+	var peers []*os.File
+	const crowd = 100
+	for range crowd {
+		r := newRecorder()
+		r.onData = note
+		_, peer := pair(t, l, unix.SOCK_STREAM, r)
+		peers = append(peers, peer)
+	}
+	r := newRecorder()
+	r.onData = note
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	peers = append(peers, peer)
+	for _, preferred := range []bool{true, false, true} {
+		on(t, l, func() {
+			order = nil
+			for _, p := range peers {
+				p.Write([]byte("x"))
+			}
+			c.Prefer(preferred)
+			c.Prefer(preferred)
+		})
+		for all := false; !all; {
+			on(t, l, func() { all = len(order) == crowd+1 })
+		}
+		at := slices.Index(order, c)
+		if preferred && at > 2*passEvery || !preferred && at < crowd {
+			t.Errorf("preferred %v: it was number %d", preferred, at)
+		}
+	}
+	on(t, l, func() {
+		if between < 3*crowd/passEvery {
+			t.Errorf("between was called %d times", between)
+		}
+	})
+	peer.Close()
+	wait(t, r.end, "Closed")
+	on(t, l, func() {
+		if l.preferred != 0 {
+			t.Errorf("%d are preferred", l.preferred)
+		}
+	})
+}
+
 func TestClosedExactlyOnce(t *testing.T) {
 	errOwn := errors.New("own")
 	tests := []struct {

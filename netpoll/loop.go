@@ -37,12 +37,14 @@ const (
 	sweepSize  = 64 << 10 // deadlines looked at per turn
 	expireSize = 256      // of them that have passed
 	yieldAfter = 256      // events, about a millisecond's worth
+	passEvery  = 8        // events served before the preferred have their turn
 )
 
 // Slots of the set that are not a connection's.
 const (
 	wakeSlot = 1<<31 - 1 - iota
 	timerSlot
+	firstSlot
 )
 
 // ending is a connection that was closed in this turn, and why.
@@ -55,6 +57,9 @@ type ending struct {
 type Config struct {
 	// Tick is the grain of deadlines; 1 s when zero. A loop with no deadline set makes no ticks.
 	Tick time.Duration
+	// Between, if not nil, runs on the loop's goroutine after every few events, however many wait: for what may not wait
+	// for its turn in a crowd. It should cost next to nothing when there is nothing to do.
+	Between func()
 	// OnError hears, on the loop's goroutine, of what is not one connection's own fault; fatal says that the loop has
 	// ended by it, as by a panic in a handler. It must not block.
 	OnError func(err error, fatal bool)
@@ -63,7 +68,8 @@ type Config struct {
 // Loop is one event loop.
 type Loop struct {
 	// Fixed by NewLoop.
-	set   int      // epoll set of the connections, wake and timer
+	set   int      // epoll set of the connections, wake, timer and first
+	first int      // epoll set of the connections that are preferred
 	file  *os.File // the set, in Go's poller
 	wake  int      // eventfd
 	timer int      // timerfd
@@ -78,6 +84,8 @@ type Loop struct {
 	free      []uint32      // slots
 	drained   chan struct{} // Drain waits for it
 	events    []unix.EpollEvent
+	firsts    [passEvery]unix.EpollEvent
+	preferred int      // connections in first
 	in, out   []byte   // scratch: what this event read, and what its handler wants written
 	corked    *Conn    // whose output gathers in out
 	closing   []ending // closed in this turn, reaped at its end
@@ -102,7 +110,7 @@ func NewLoop(cfg Config) (*Loop, error) {
 		cfg.Tick = time.Second
 	}
 	l := &Loop{
-		set: -1, wake: -1, timer: -1, cfg: cfg, done: make(chan struct{}),
+		set: -1, first: -1, wake: -1, timer: -1, cfg: cfg, done: make(chan struct{}),
 		events: make([]unix.EpollEvent, batchSize), in: make([]byte, readSize), start: time.Now(),
 	}
 	wait, err := l.open()
@@ -118,6 +126,9 @@ func (l *Loop) open() (wait syscall.RawConn, err error) {
 	if l.set, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, err
 	}
+	if l.first, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, err
+	}
 	if l.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return nil, err
 	}
@@ -125,7 +136,8 @@ func (l *Loop) open() (wait syscall.RawConn, err error) {
 		return nil, err
 	}
 	if err = errors.Join(control(l.set, unix.EPOLL_CTL_ADD, l.wake, unix.EPOLLIN, wakeSlot),
-		control(l.set, unix.EPOLL_CTL_ADD, l.timer, unix.EPOLLIN, timerSlot)); err != nil {
+		control(l.set, unix.EPOLL_CTL_ADD, l.timer, unix.EPOLLIN, timerSlot),
+		control(l.set, unix.EPOLL_CTL_ADD, l.first, unix.EPOLLIN, firstSlot)); err != nil {
 		return nil, err
 	}
 	if err = unix.SetNonblock(l.set, true); err != nil { // what Go's poller takes
@@ -155,24 +167,45 @@ func (l *Loop) serve(uintptr) (end bool) {
 			yield()
 		}
 		for i := 0; i < n && !l.ended; i++ {
-			switch slot := uint32(l.events[i].Fd); slot {
-			case wakeSlot:
-				l.runPosted()
-			case timerSlot:
-				l.onTick()
-			default:
-				// A connection closed earlier in this turn still has its slot and its descriptor: both are given back
-				// only when the turn ends. So an event can meet a closed connection, but never somebody else's. (An
-				// empty slot: while a child process is being forked it shares our descriptors, and a closed one
-				// lingers in the set.)
-				if c := l.conns[slot]; c != nil && c.state != closed {
-					c.handle(l.events[i].Events)
-				}
+			l.dispatch(l.events[i])
+			if i%passEvery == passEvery-1 || i == n-1 {
+				l.pass()
 			}
 		}
 		l.reap()
 	}
 	return true
+}
+
+func (l *Loop) dispatch(ev unix.EpollEvent) {
+	switch slot := uint32(ev.Fd); slot {
+	case wakeSlot:
+		l.runPosted()
+	case timerSlot:
+		l.onTick()
+	case firstSlot:
+		l.pass()
+	default:
+		// A connection closed earlier in this turn still has its slot and its descriptor: both are given back
+		// only when the turn ends. So an event can meet a closed connection, but never somebody else's. (An
+		// empty slot: while a child process is being forked it shares our descriptors, and a closed one
+		// lingers in the set.)
+		if c := l.conns[slot]; c != nil && c.state != closed {
+			c.handle(ev.Events)
+		}
+	}
+}
+
+// pass lets the preferred pass the crowd.
+func (l *Loop) pass() {
+	if l.preferred > 0 && !l.ended {
+		for _, ev := range l.firsts[:ready(l.first, l.firsts[:])] {
+			l.dispatch(ev)
+		}
+	}
+	if l.cfg.Between != nil && !l.ended {
+		l.cfg.Between()
+	}
 }
 
 // reap ends the turn: connections closed in it give back slot and descriptor, and their handlers hear of it.
@@ -183,11 +216,17 @@ func (l *Loop) reap() {
 		l.conns[c.slot] = nil
 		l.free = append(l.free, c.slot)
 		c.clearDeadline()
+		if c.preferred {
+			l.preferred--
+		}
 		if c.detached {
 			continue
 		}
 		c.handler.Closed(c, err)
 		unix.Close(int(c.fd))
+		if i%passEvery == passEvery-1 {
+			l.pass()
+		}
 	}
 	l.closing = l.closing[:0]
 	if l.drained != nil && len(l.free) == len(l.conns) {
@@ -406,7 +445,7 @@ func (l *Loop) release() {
 	} else if l.set >= 0 {
 		unix.Close(l.set)
 	}
-	for _, fd := range []int{l.wake, l.timer} {
+	for _, fd := range []int{l.first, l.wake, l.timer} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

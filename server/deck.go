@@ -33,7 +33,7 @@ var errTooSlow = errors.New("too slow: what all viewers have yet to take is more
 
 // deck is one loop's share of the viewers.
 type deck struct {
-	// Fixed by newDeck.
+	// Fixed before the first connection.
 	srv       *server
 	loop      *netpoll.Loop
 	walkFn    func() // bound once, so that posting does not allocate
@@ -43,15 +43,15 @@ type deck struct {
 	slice     time.Duration
 
 	// Owned by the loop's goroutine.
-	viewers  []*viewer
-	next     int // the viewer whose turn it is in the walk
-	left     int // viewers the walk has still to see
-	walking  bool
-	began    time.Time // the walk
-	shedAt   time.Time // when the viewers were last looked through for slow ones
-	upgrader *websocket.Upgrader
-	now      time.Time // when the input at hand was read
-	scratch  []byte
+	viewers    []*viewer
+	next       int // the viewer whose turn it is in the walk
+	left       int // viewers the walk has still to see
+	walking    bool
+	began      time.Time // the walk
+	shedInVain time.Time // when the viewers were last looked through for slow ones in vain
+	upgrader   *websocket.Upgrader
+	now        time.Time // when the input at hand was read
+	scratch    []byte
 
 	// Shared.
 	topic    atomic.Pointer[frame] // the newest state
@@ -68,9 +68,10 @@ type answer struct {
 	result hardware.Result
 }
 
-func newDeck(srv *server, loop *netpoll.Loop) *deck {
-	d := &deck{srv: srv, loop: loop, slice: sliceTime, upgrader: websocket.NewUpgrader(srv.checkUpgrade)}
-	d.walkFn, d.beginFn, d.answerFn, d.dismissFn = d.walk, d.begin, func() { d.sendAnswers(); d.shed() }, d.dismiss
+// newDeck makes a deck that has no loop yet.
+func newDeck(srv *server) *deck {
+	d := &deck{srv: srv, slice: sliceTime, upgrader: websocket.NewUpgrader(srv.checkUpgrade)}
+	d.walkFn, d.beginFn, d.answerFn, d.dismissFn = d.walk, d.begin, d.sendAnswers, d.dismiss
 	return d
 }
 
@@ -101,7 +102,6 @@ func (d *deck) begin() {
 }
 
 func (d *deck) walk() {
-	d.sendAnswers() // those that came after the walk was posted would have to wait for a slice
 	f := d.topic.Load()
 	for turn := d.turn(); d.left > 0 && len(d.viewers) > 0 && turn.goesOn(); {
 		if d.next >= len(d.viewers) {
@@ -167,9 +167,14 @@ func (d *deck) answer(v *viewer, r hardware.Result) {
 	}
 }
 
+// sendAnswers sends what answers there are. It runs between all events, so that answers wait for no crowd.
 func (d *deck) sendAnswers() {
 	d.mu.Lock()
 	answers := d.answers
+	if len(answers) == 0 {
+		d.mu.Unlock()
+		return
+	}
 	d.answers = d.spare[:0]
 	d.mu.Unlock()
 	for i, a := range answers {
@@ -183,13 +188,12 @@ func (d *deck) sendAnswers() {
 }
 
 // shed lets go of those who are slowest to take what they are owed, when it is too much in all, until it is half as much.
-// A driver is never among them. It is called where nobody walks through the viewers.
+// A driver is never among them.
 func (d *deck) shed() {
 	most := max(maxOwed, owedEach*len(d.viewers))
-	if d.loop.Backlog() <= most || time.Since(d.shedAt) < stateInterval {
+	if d.loop.Backlog() <= most || time.Since(d.shedInVain) < stateInterval {
 		return
 	}
-	d.shedAt = time.Now()
 	// The loop's backlog is also that of connections that are ending, which no viewer is to blame for.
 	driver := d.srv.driver()
 	var slow []*viewer
@@ -201,6 +205,7 @@ func (d *deck) shed() {
 		}
 	}
 	if owed <= most {
+		d.shedInVain = time.Now()
 		return
 	}
 	slices.SortFunc(slow, func(a, b *viewer) int { return cmp.Compare(b.conn.Backlog(), a.conn.Backlog()) })

@@ -292,7 +292,8 @@ func TestWalkSeesEveryoneWhileOthersJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	d := newDeck(s, loop)
+	d := newDeck(s)
+	d.loop = loop
 	d.walkFn, d.slice = func() {}, 0 // the test takes the steps itself, as short as they can be
 	at := ln.Addr().(*net.TCPAddr).AddrPort()
 	join := func() {

@@ -169,12 +169,16 @@ func (s *server) sayGoodbye(hurry context.Context) {
 }
 
 func (s *server) openDecks(n int, fail func(error)) (err error) {
+	// Go takes a processor away from a thread in a system call only after 10 to 20 ms, and the acceptor waits in one:
+	// without a processor to spare each wait of it would stop a loop, and with it the car, for so long.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), n+1))
 	s.acceptor, err = netpoll.NewAcceptor(func(err error) { s.trouble.Error("accept", zap.Error(err)) })
 	if err != nil {
 		return err
 	}
 	for range n {
-		loop, err := netpoll.NewLoop(netpoll.Config{OnError: func(err error, fatal bool) {
+		d := newDeck(s)
+		d.loop, err = netpoll.NewLoop(netpoll.Config{Between: d.sendAnswers, OnError: func(err error, fatal bool) {
 			if fatal {
 				fail(err)
 			} else {
@@ -184,7 +188,7 @@ func (s *server) openDecks(n int, fail func(error)) (err error) {
 		if err != nil {
 			return err
 		}
-		s.decks = append(s.decks, newDeck(s, loop))
+		s.decks = append(s.decks, d)
 	}
 	s.publisher.decks = s.decks
 	return nil

@@ -75,10 +75,12 @@ func (v *viewer) command(p []byte, at time.Time) {
 		err = v.deck.srv.command(v, cmd)
 	}
 	if err != nil {
+		v.conn.Prefer(false) // another drives now, if it was the driver
 		v.refuse(err)
 		return
 	}
 	if cmd.Kind != hardware.Stop {
+		v.conn.Prefer(true) // it drives: its next command overtakes everyone
 		v.conn.SetDeadline(helmIdle)
 	}
 }
@@ -116,6 +118,7 @@ func (v *viewer) Drained(*netpoll.Conn) { v.show(v.deck.topic.Load()) }
 func (v *viewer) Expired(c *netpoll.Conn) {
 	switch {
 	case v.deck.srv.release(v, "idle"):
+		c.Prefer(false)
 		c.SetDeadline(pingAfter)
 	case v.pinged:
 		v.drop(errSilent)
