@@ -6,16 +6,16 @@ FUZZTIME   ?= 60s
 ROUNDS     ?= 5
 
 # What the tests need beyond Go, as Debian packages and as what to look for: Chromium for the page; QEMU and what
-# builds its guest for GPIO; a C compiler and library for -race.
-PACKAGES = chromium qemu-system-x86 cpio gcc libc6-dev xz-utils busybox-static libelf1
-COMMANDS = chromium qemu-system-x86_64 cpio gcc xz busybox
+# builds its guest for GPIO; a C compiler and library for -race; the clients of server/interop.
+PACKAGES = chromium qemu-system-x86 cpio gcc libc6-dev xz-utils busybox-static libelf1 curl nodejs node-ws python3-websockets
+COMMANDS = chromium qemu-system-x86_64 cpio gcc xz busybox curl node
 
 REVISION := $(shell git describe --always --dirty 2>/dev/null)
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.revision=$(REVISION)"
 # The guest has no C library, so -race is linked statically there.
 GUESTTEST = CGO_ENABLED=1 $(GO) test -race -c -ldflags '-linkmode external -extldflags "-static -Wl,--no-warnings"'
 
-.PHONY: help run build test prerequisites lint unit browser guest cross fuzz bench million deps clean
+.PHONY: help run build test prerequisites lint unit browser interop guest cross fuzz bench million deps clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -26,7 +26,7 @@ run: build ## build, and serve a simulated car on :9900
 build: ## build bin/roverd
 	$(BUILD) -o bin/roverd ./server
 
-test: prerequisites lint unit browser guest cross ## everything that CI relies on
+test: prerequisites lint unit browser interop guest cross ## everything that CI relies on
 
 prerequisites:
 	@missing=; for c in $(COMMANDS); do command -v $$c >/dev/null || missing="$$missing $$c"; done; \
@@ -49,6 +49,9 @@ unit: ## the tests without hardware and browser
 
 browser: build ## the page, in Chromium
 	cd web/browser && CGO_ENABLED=1 ROVERD_BIN=$(CURDIR)/bin/roverd $(GO) test -race -count=1 -timeout 10m ./...
+
+interop: build ## clients that others wrote: curl, ws of Node.js, websockets of Python
+	server/interop/run
 
 guest: ## the tests on GPIO lines, in a QEMU guest
 	$(GUESTTEST) -o bin/guest/hardware.test ./hardware
