@@ -26,7 +26,8 @@ run: build ## build, and serve a simulated car on :9900
 build: ## build bin/roverd
 	$(BUILD) -o bin/roverd ./server
 
-test: prerequisites lint unit browser interop guest cross ## everything that CI relies on
+test: FUZZTIME = 5s
+test: prerequisites lint unit fuzz browser interop guest cross ## everything that CI relies on
 
 prerequisites:
 	@missing=; for c in $(COMMANDS); do command -v $$c >/dev/null || missing="$$missing $$c"; done; \

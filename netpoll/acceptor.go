@@ -68,7 +68,7 @@ func (a *Acceptor) accept(ln *Listener, l *Loop, open func(*Conn, netip.AddrPort
 	for range acceptSize {
 		fd, errno := accept(ln.fd, &a.peer)
 		if errno == 0 {
-			a.batch = append(a.batch, arrival{fd, addrPort(&a.peer), open})
+			a.batch = append(a.batch, arrival{fd: fd, from: addrPort(&a.peer), open: open})
 			continue
 		}
 		switch errno {

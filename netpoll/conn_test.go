@@ -305,6 +305,45 @@ func TestDetach(t *testing.T) {
 	unix.Close(fd)
 }
 
+// A connection that went from one loop to another has what was read before, then what came in between, then the rest; what
+// it answers to the first leaves too.
+func TestAdopt(t *testing.T) {
+	from, to := newTestLoop(t, Config{}), newTestLoop(t, Config{})
+	c, peer := pair(t, from, unix.SOCK_STREAM, newRecorder())
+	var fd int
+	on(t, from, func() { fd, _ = c.Detach() })
+	peer.Write([]byte("between "))
+	r := newRecorder()
+	r.onData = func(c *Conn, p []byte) { c.Write(p) }
+	at := netip.MustParseAddrPort("192.0.2.1:1")
+	to.Adopt(fd, at, []byte("before "), func(_ *Conn, from netip.AddrPort) Handler {
+		if from != at {
+			t.Errorf("it comes from %s", from)
+		}
+		return r
+	})
+	const all = "before between behind"
+	peer.Write([]byte("behind"))
+	echoed := make([]byte, len(all))
+	if _, err := io.ReadFull(peer, echoed); err != nil || string(echoed) != all {
+		t.Errorf("%q came back, %v", echoed, err)
+	}
+	peer.Close()
+	wait(t, r.end, "Closed")
+	if string(r.data) != all {
+		t.Errorf("it was read %q", r.data)
+	}
+
+	// A loop that has ended takes none, and keeps no descriptor.
+	_, peer = pair(t, from, unix.SOCK_STREAM, newRecorder())
+	on(t, from, func() { fd, _ = from.conns[0].Detach() })
+	to.Close()
+	to.Adopt(fd, at, nil, func(*Conn, netip.AddrPort) Handler { t.Error("opened"); return nil })
+	if _, err := io.ReadAll(peer); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDial(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

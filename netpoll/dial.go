@@ -37,7 +37,7 @@ func (l *Loop) Dial(local netip.Addr, remote netip.AddrPort, first []byte, h Han
 		return fail(err)
 	}
 	// What to send first waits as output that the kernel has not taken; the socket turns writable when it connects.
-	c, err := l.adopt(fd, input|unix.EPOLLOUT)
+	c, err := l.register(fd, input|unix.EPOLLOUT)
 	if err != nil {
 		return fail(err)
 	}

@@ -235,8 +235,8 @@ func (l *Loop) reap() {
 	}
 }
 
-// adopt takes a non-blocking descriptor into the loop.
-func (l *Loop) adopt(fd int, events uint16) (*Conn, error) {
+// register makes a non-blocking descriptor a connection.
+func (l *Loop) register(fd int, events uint16) (*Conn, error) {
 	slot := uint32(len(l.conns))
 	if n := len(l.free); n > 0 {
 		slot = l.free[n-1]
@@ -274,14 +274,21 @@ func (l *Loop) Post(f func()) bool {
 	return true
 }
 
-// arrival is a connection that was accepted for the loop.
+// arrival is a connection on its way into the loop.
 type arrival struct {
 	fd   int
 	from netip.AddrPort
 	open func(*Conn, netip.AddrPort) Handler
+	read []byte // what has been read from it already
 }
 
-// arrive hands the loop new connections. Any goroutine may call it.
+// Adopt gives the loop the descriptor of a connection, which must be non-blocking: open is called for it as for one that
+// was accepted, and then its handler's Data with what has been read from it already. Any goroutine may call it.
+func (l *Loop) Adopt(fd int, from netip.AddrPort, read []byte, open func(*Conn, netip.AddrPort) Handler) {
+	l.arrive([]arrival{{fd, from, open, read}})
+}
+
+// arrive hands the loop connections. Any goroutine may call it.
 func (l *Loop) arrive(all []arrival) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -297,7 +304,7 @@ func (l *Loop) arrive(all []arrival) {
 
 // admit makes an arrival a connection.
 func (l *Loop) admit(a arrival) {
-	c, err := l.adopt(a.fd, input)
+	c, err := l.register(a.fd, input)
 	if err != nil {
 		unix.Close(a.fd)
 		l.warn(err)
@@ -306,6 +313,11 @@ func (l *Loop) admit(a arrival) {
 	if c.handler = a.open(c, a.from); c.handler == nil {
 		c.handler = ignore{}
 		c.Close(nil)
+	}
+	if len(a.read) > 0 && c.state == open {
+		l.corked = c
+		c.handler.Data(c, a.read)
+		l.uncork()
 	}
 }
 

@@ -118,7 +118,7 @@ func pair(t *testing.T, l *Loop, kind int, r *recorder) (*Conn, *os.File) {
 	}
 	var c *Conn
 	on(t, l, func() {
-		if c, err = l.adopt(fds[0], input); err == nil {
+		if c, err = l.register(fds[0], input); err == nil {
 			c.SetHandler(r)
 		}
 	})
@@ -168,7 +168,7 @@ func TestCloseAndOpenWithinABatch(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if freshConn, err = l.adopt(fds[0], input); err != nil {
+			if freshConn, err = l.register(fds[0], input); err != nil {
 				t.Error(err)
 			}
 			freshConn.SetHandler(fresh)

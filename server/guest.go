@@ -120,7 +120,7 @@ func (g *guest) handOver(c *netpoll.Conn, read []byte) {
 		return
 	}
 	g.deck.srv.gate.leave(g.place)
-	h.give(fd, bytes.Clone(read))
+	h.give(g.deck, fd, bytes.Clone(read))
 }
 
 // turnAway answers with an error, which ends the connection.

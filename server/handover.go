@@ -1,11 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"roverd/server/websocket"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -13,7 +23,7 @@ const (
 	idleTime = 10 * time.Second // how long such a connection is kept for another request
 )
 
-// handover is a net.Listener whose connections come from the reactor.
+// handover is a net.Listener whose connections come from the reactor, and go back to it when they ask for a WebSocket.
 type handover struct {
 	addr  net.Addr
 	conns chan net.Conn // has room for all that are reserved, so that giving never blocks
@@ -41,8 +51,8 @@ func (h *handover) release() { h.live.Add(-1) }
 // so those that are idle never hold more than half, and leave the rest to newcomers.
 func (h *handover) crowded() bool { return h.live.Load() > maxHTTP/2 }
 
-// give passes a reserved connection on, with what has been read from it.
-func (h *handover) give(fd int, read []byte) {
+// give passes a reserved connection of the deck on, with what has been read from it.
+func (h *handover) give(d *deck, fd int, read []byte) {
 	f := os.NewFile(uintptr(fd), "http")
 	conn, err := net.FileConn(f) // its own duplicate, in Go's poller
 	f.Close()
@@ -50,7 +60,7 @@ func (h *handover) give(fd int, read []byte) {
 		h.release()
 		return
 	}
-	h.conns <- &handedConn{Conn: conn, from: h, read: read}
+	h.conns <- &handedConn{Conn: conn, from: h, deck: d, read: read}
 }
 
 func (h *handover) Accept() (net.Conn, error) {
@@ -81,6 +91,7 @@ func (h *handover) Addr() net.Addr { return h.addr }
 type handedConn struct {
 	net.Conn
 	from *handover
+	deck *deck // where it came from
 	read []byte
 	once sync.Once
 }
@@ -101,4 +112,47 @@ func (c *handedConn) CloseWrite() error { return c.Conn.(*net.TCPConn).CloseWrit
 func (c *handedConn) Close() error {
 	c.once.Do(c.from.release)
 	return c.Conn.Close()
+}
+
+// asksForWebSocket tells whether a request is one that the reactor answers, and returns its head as the reactor would
+// have read it.
+func asksForWebSocket(r *http.Request) (head []byte, does bool) {
+	if r.Header.Get("Upgrade") == "" && r.Header.Get("Sec-WebSocket-Key") == "" {
+		return nil, false
+	}
+	head, err := httputil.DumpRequest(r, false)
+	if err != nil {
+		return nil, false
+	}
+	h, err := websocket.ParseHead(head)
+	return head, err != nil || h.IsUpgrade()
+}
+
+// giveBack returns the connection of a request to the reactor, where it is as if it had just come, with this request as
+// its first: proxies ask for a WebSocket on any connection that they have kept.
+func giveBack(w http.ResponseWriter, head []byte) error {
+	conn, rw, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	c := conn.(*handedConn)
+	behind, err := rw.Reader.Peek(rw.Reader.Buffered())
+	if err != nil {
+		return err
+	}
+	raw, err := c.Conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	fd := -1
+	if control := raw.Control(func(old uintptr) {
+		fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0)
+	}); control != nil || err != nil {
+		return cmp.Or(control, err)
+	}
+	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	read := slices.Concat(head, behind, c.read)
+	c.deck.loop.Adopt(fd, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), read, c.deck.open)
+	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"runtime"
 	"strconv"
@@ -19,6 +21,8 @@ import (
 	"time"
 
 	"roverd/web"
+
+	"github.com/gobwas/ws"
 )
 
 // httpClient speaks HTTP as the test spells it.
@@ -292,32 +296,106 @@ func TestHandoverPlaces(t *testing.T) {
 	dialHTTP(t, addr).ask("GET", "/state", "")
 }
 
-// The reactor has let go of a connection that carried a request: a WebSocket needs another one.
-func TestKeepAliveIsNoWebSocket(t *testing.T) {
-	addr, _ := start(t, "-echo")
-	for _, tt := range []struct{ path, headers, says string }{
-		{"/", "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "open a new connection"},
-		{"/nowhere", "Upgrade: WebSocket\r\n", "open a new connection"},
-		{"/ws", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "open a new connection"}, // a proxy took the rest
-		{"/ws", "", "speaks WebSocket"},
-		{"/echo", "", "speaks WebSocket"},
-	} {
-		c := dialHTTP(t, addr)
-		c.ask("GET", "/state", "")
-		c.send("GET " + tt.path + " HTTP/1.1\r\nHost: x\r\n" + tt.headers + "\r\n")
-		answer, err := io.ReadAll(c.in)
-		for _, want := range []string{
-			"HTTP/1.1 426 ", "\r\nUpgrade: websocket\r\n", "\r\nConnection: Upgrade\r\n", "\r\nConnection: close\r\n",
-			"\r\nContent-Type: text/plain", tt.says,
+// A connection that carried ordinary requests may ask for a WebSocket as well, as the pools of proxies do: the reactor has
+// it back, with what the client has sent meanwhile, and it is answered as the first request would have been.
+func TestKeptConnectionBecomesWebSocket(t *testing.T) {
+	const key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	const upgrade = "Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n" + key
+	s, addr := startServer(t, "-echo", "-max-conns", "1")
+	hello := string(ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte("hello")))))
+	for _, waits := range []bool{true, false} {
+		for _, tt := range []struct {
+			path, headers, behind string
+			status                int
+			then                  string // what the answer is followed by
+		}{
+			{"/echo", upgrade, hello, 101, "\x81\x05hello"},
+			{"/echo", "Sec-WebSocket-Protocol: x, roverd.v1\r\n" + upgrade, strings.Repeat(hello, 3), 101, strings.Repeat("\x81\x05hello", 3)},
+			{"/", upgrade, "", 101, "\x81"},
+			{"/nowhere", upgrade, "", 404, ""},
+			{"/ws", "Origin: http://elsewhere\r\n" + upgrade, "", 403, ""},
+			{"/ws", "Upgrade: websocket\r\n", "", 400, ""},
+			{"/ws", key, "", 400, ""}, // a proxy took the rest
 		} {
-			if !strings.Contains(string(answer), want) || err != nil {
-				t.Errorf("%s, %q: no %q in the answer %q, %v", tt.path, tt.headers, want, answer, err)
+			c := dialHTTP(t, addr)
+			request := "GET " + tt.path + " HTTP/1.1\r\nHost: x\r\n" + tt.headers + "\r\n" + tt.behind
+			if waits {
+				for range 3 {
+					c.ask("GET", "/state", "")
+				}
+				c.send(request)
+			} else {
+				c.send(getState + getState + getState + request)
+				for range 3 {
+					c.answer("GET")
+				}
 			}
+			r, err := http.ReadResponse(c.in, nil)
+			if err != nil || r.StatusCode != tt.status {
+				t.Fatalf("%s, %q: %v, %v", tt.path, tt.headers, r, err)
+			}
+			if tt.status != 101 {
+				r.Body.Close()
+			}
+			got := make([]byte, len(tt.then))
+			if _, err := io.ReadFull(c.in, got); err != nil || string(got) != tt.then {
+				t.Errorf("%s, %q: then %q, %v", tt.path, tt.headers, got, err)
+			}
+			until(t, "its place is free", func() bool { return s.handover.live.Load() == 0 })
+			c.conn.Close()
+			until(t, "the gate is free", func() bool {
+				s.gate.mu.Lock()
+				defer s.gate.mu.Unlock()
+				return s.gate.in == 0
+			})
+		}
+	}
+}
+
+// What a kept connection asks for is given back for a WebSocket only: the rest is served where it is.
+func TestOtherUpgradesAreIgnored(t *testing.T) {
+	addr, _ := start(t)
+	c := dialHTTP(t, addr)
+	for range 2 {
+		if r, _ := c.ask("GET", "/state", "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: x\r\n"); r.StatusCode != 200 || r.Close {
+			t.Errorf("Upgrade: h2c is answered with %d, close %v", r.StatusCode, r.Close)
+		}
+	}
+}
+
+// A path that speaks WebSocket says so to those that don't.
+func TestUpgradeRequired(t *testing.T) {
+	addr, _ := start(t, "-echo")
+	c := dialHTTP(t, addr)
+	for _, path := range []string{"/ws", "/echo"} {
+		r, body := c.ask("GET", path, "")
+		if r.StatusCode != 426 || r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Connection") != "Upgrade" ||
+			!strings.Contains(body, "speaks WebSocket") {
+			t.Errorf("%s is answered with %d, %v, %q", path, r.StatusCode, r.Header, body)
 		}
 	}
 	addr, _ = start(t)
 	if r, _ := dialHTTP(t, addr).ask("GET", "/echo", ""); r.StatusCode != 404 {
 		t.Errorf("without -echo, /echo is answered with %d", r.StatusCode)
+	}
+}
+
+// Behind a proxy of Go, whose connections are shared by all its clients, pages and WebSockets follow one another.
+func TestBehindReverseProxy(t *testing.T) {
+	_, addr := startServer(t, "-echo")
+	proxy := httptest.NewServer(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr}))
+	defer proxy.Close()
+	at := proxy.Listener.Addr().String()
+	for range 5 {
+		if r, _ := dialHTTP(t, at).ask("GET", "/state", "Connection: close\r\n"); r.StatusCode != 200 {
+			t.Errorf("the page is answered with %d", r.StatusCode)
+		}
+		c := dialRaw(t, at, "/echo")
+		c.sendFrame(ws.NewTextFrame([]byte("x")))
+		if f, err := c.frame(); err != nil || string(f.Payload) != "x" {
+			t.Errorf("the echo is %q, %v", f.Payload, err)
+		}
+		c.conn.Close()
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"runtime"
-	"strings"
 	"time"
 
 	"roverd/server/websocket"
@@ -27,7 +26,9 @@ func (s *server) routes() http.Handler {
 		})
 	})
 	speaksWebSocket := func(w http.ResponseWriter, r *http.Request) {
-		upgradeRequired(w, "this path speaks WebSocket: connect with a WebSocket client, or open / in a browser")
+		w.Header().Add("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "websocket")
+		http.Error(w, "this path speaks WebSocket: connect with a WebSocket client, or open / in a browser", http.StatusUpgradeRequired)
 	}
 	mux.HandleFunc("GET /ws", speaksWebSocket)
 	if s.cfg.Echo {
@@ -42,20 +43,14 @@ func (s *server) routes() http.Handler {
 		if s.handover.crowded() {
 			h.Set("Connection", "close")
 		}
-		// What comes first on a connection is looked at by the reactor. Later it has let go of the connection.
-		if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || r.Header.Get("Sec-WebSocket-Key") != "" {
-			upgradeRequired(w, "open a new connection for a WebSocket: its first request must ask for it, with Upgrade: websocket")
+		if head, does := asksForWebSocket(r); does {
+			if err := giveBack(w, head); err != nil {
+				s.httpLog.Printf("WebSocket on a kept connection: %v", err)
+			}
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
-}
-
-// upgradeRequired answers with 426 and ends the connection.
-func upgradeRequired(w http.ResponseWriter, reason string) {
-	w.Header()["Connection"] = []string{"close", "Upgrade"} // net/http looks for "close" in the first only
-	w.Header().Set("Upgrade", "websocket")
-	http.Error(w, reason, http.StatusUpgradeRequired)
 }
 
 // newHTTPServer serves s.routes.
