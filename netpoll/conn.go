@@ -57,7 +57,7 @@ const (
 // SetHandler makes h receive the events from now on.
 func (c *Conn) SetHandler(h Handler) { c.handler = h }
 
-// handle serves one event: at most one read and, whatever the handler wrote, at most one write.
+// handle serves one event: at most one read and, however much the handler wrote in small pieces, one write.
 func (c *Conn) handle(events uint32) {
 	l := c.loop
 	l.corked = c
@@ -68,15 +68,19 @@ func (c *Conn) handle(events uint32) {
 	}
 	const end = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 	if events&(unix.EPOLLIN|end) != 0 && c.state != closed {
-		c.receive(events&end != 0)
+		c.receive(events&(end|unix.EPOLLPRI) != 0)
 	}
 	l.uncork()
 }
 
 // receive reads once. When there may be more than was read, or the end of it, the kernel is asked to tell again: after
-// the others have had their turn.
-func (c *Conn) receive(ended bool) {
-	n, errno := read(int(c.fd), c.loop.in)
+// the others have had their turn. (A read ends before urgent data, whatever stands behind it: tcp(7).)
+func (c *Conn) receive(more bool) {
+	in := c.loop.in
+	if c.preferred {
+		in = in[:preferredSize]
+	}
+	n, errno := read(int(c.fd), in)
 	switch {
 	case errno == unix.EAGAIN:
 	case (errno != 0 || n == 0) && c.state == shut:
@@ -86,9 +90,9 @@ func (c *Conn) receive(ended bool) {
 	case n == 0:
 		c.Close(io.EOF)
 	case c.state == open:
-		c.handler.Data(c, c.loop.in[:n])
+		c.handler.Data(c, in[:n])
 	}
-	if n > 0 && (ended || n == len(c.loop.in)) && c.state != closed {
+	if n > 0 && (more || n == len(in)) && c.state != closed {
 		c.arm()
 	}
 }
@@ -214,7 +218,7 @@ func (c *Conn) watch() {
 }
 
 // input is what reading waits for. The end of the input is news of its own, since it may come with the last bytes.
-const input = unix.EPOLLIN | unix.EPOLLRDHUP
+const input = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLPRI
 
 // arm tells the kernel what the connection is watched for, and has it look whether that is so already. From then on it
 // tells only of what is new (EPOLLET): otherwise it would look at each socket once more after it was served, which is a

@@ -2,9 +2,9 @@
 // without a goroutine, a net.Conn or a buffer per connection. It knows nothing of what travels over them.
 //
 // An [Acceptor] waits for new connections in the poller of github.com/mailru/easygo and hands them to the loops. A [Loop]
-// has an epoll set of its own for its connections, a wake-up eventfd for posted work and a timerfd for deadlines. The
-// kernel hands back a slot number with each event (epoll_ctl(2), epoll_data), so the crowd costs no map entry, no
-// closure and no lock. When nothing is ready, the loop's goroutine waits for the set itself, which is pollable, in Go's
+// has an epoll set of its own for its connections (and one for those that are preferred), a wake-up eventfd for posted
+// work and a timerfd for deadlines. The kernel hands back a slot number with each event (epoll_ctl(2), epoll_data), so the
+// crowd costs no map entry, no closure and no lock. When nothing is ready, the loop's goroutine waits for the set itself, which is pollable, in Go's
 // own poller: a thread that blocked in epoll_wait instead would make the scheduler hand its processor over and take it
 // back at every sleep (four context switches a message for one, where messages are sparse).
 //
@@ -38,6 +38,9 @@ const (
 	expireSize = 256      // of them that have passed
 	yieldAfter = 256      // events, about a millisecond's worth
 	passEvery  = 8        // events served before the preferred have their turn
+	// What is read at a time from a connection that is preferred: one whose turn comes so often could otherwise have the
+	// loop for itself.
+	preferredSize = 4 << 10
 )
 
 // Slots of the set that are not a connection's.
@@ -183,8 +186,7 @@ func (l *Loop) dispatch(ev unix.EpollEvent) {
 		l.runPosted()
 	case timerSlot:
 		l.onTick()
-	case firstSlot:
-		l.pass()
+	case firstSlot: // pass looks into the set by itself
 	default:
 		// A connection closed earlier in this turn still has its slot and its descriptor: both are given back
 		// only when the turn ends. So an event can meet a closed connection, but never somebody else's. (An

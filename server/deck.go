@@ -47,6 +47,7 @@ type deck struct {
 	next       int // the viewer whose turn it is in the walk
 	left       int // viewers the walk has still to see
 	walking    bool
+	leaving    bool      // dismiss has been called
 	began      time.Time // the walk
 	shedInVain time.Time // when the viewers were last looked through for slow ones in vain
 	upgrader   *websocket.Upgrader
@@ -167,7 +168,7 @@ func (d *deck) answer(v *viewer, r hardware.Result) {
 	}
 }
 
-// sendAnswers sends what answers there are. It runs between all events, so that answers wait for no crowd.
+// sendAnswers sends what answers there are. It runs after every few events, so that answers wait for no crowd.
 func (d *deck) sendAnswers() {
 	d.mu.Lock()
 	answers := d.answers
@@ -220,14 +221,12 @@ func (d *deck) shed() {
 
 // dismiss tells every viewer that the server goes away (RFC 6455 section 7.4.1, code 1001), in slices like a walk.
 func (d *deck) dismiss() {
-	goodbye := websocket.AppendClose(nil, ws.StatusGoingAway, "roverd is stopping")
+	d.leaving = true
 	f := d.topic.Load()
 	for turn := d.turn(); len(d.viewers) > 0 && turn.goesOn(); {
 		v := d.viewers[len(d.viewers)-1]
 		v.show(f) // that the car stands
-		v.conn.Write(goodbye)
-		v.conn.Finish()
-		v.leave()
+		v.close(ws.StatusGoingAway, "roverd is stopping")
 	}
 	if len(d.viewers) > 0 {
 		d.loop.Post(d.dismissFn)

@@ -11,6 +11,8 @@ import (
 
 	"roverd/netpoll"
 	"roverd/server/websocket"
+
+	"go.uber.org/zap"
 )
 
 // headTime is how long a client may take to send the whole head of its request.
@@ -120,7 +122,9 @@ func (g *guest) handOver(c *netpoll.Conn, read []byte) {
 		return
 	}
 	g.deck.srv.gate.leave(g.place)
-	h.give(g.deck, fd, bytes.Clone(read))
+	if err := h.give(g.deck, fd, bytes.Clone(read)); err != nil {
+		g.deck.srv.trouble.Error("hand a connection to HTTP", zap.Error(err))
+	}
 }
 
 // turnAway answers with an error, which ends the connection.

@@ -1,10 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"fmt"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/netip"
 	"os"
 	"slices"
@@ -51,16 +52,17 @@ func (h *handover) release() { h.live.Add(-1) }
 // so those that are idle never hold more than half, and leave the rest to newcomers.
 func (h *handover) crowded() bool { return h.live.Load() > maxHTTP/2 }
 
-// give passes a reserved connection of the deck on, with what has been read from it.
-func (h *handover) give(d *deck, fd int, read []byte) {
+// give passes a reserved connection of the deck on, with what has been read from it. An error has closed it.
+func (h *handover) give(d *deck, fd int, read []byte) error {
 	f := os.NewFile(uintptr(fd), "http")
 	conn, err := net.FileConn(f) // its own duplicate, in Go's poller
 	f.Close()
 	if err != nil {
 		h.release()
-		return
+		return err
 	}
 	h.conns <- &handedConn{Conn: conn, from: h, deck: d, read: read}
+	return nil
 }
 
 func (h *handover) Accept() (net.Conn, error) {
@@ -99,7 +101,9 @@ type handedConn struct {
 func (c *handedConn) Read(p []byte) (int, error) {
 	if len(c.read) > 0 {
 		n := copy(p, c.read)
-		c.read = c.read[n:]
+		if c.read = c.read[n:]; len(c.read) == 0 {
+			c.read = nil // or all of it would be kept as long as the connection
+		}
 		return n, nil
 	}
 	return c.Conn.Read(p)
@@ -114,18 +118,21 @@ func (c *handedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// asksForWebSocket tells whether a request is one that the reactor answers, and returns its head as the reactor would
-// have read it.
+// asksForWebSocket tells whether a request is one that the reactor answers, and returns its head, as far as net/http has
+// kept it.
 func asksForWebSocket(r *http.Request) (head []byte, does bool) {
 	if r.Header.Get("Upgrade") == "" && r.Header.Get("Sec-WebSocket-Key") == "" {
 		return nil, false
 	}
-	head, err := httputil.DumpRequest(r, false)
-	if err != nil {
-		return nil, false
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s %s\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Proto, r.Host)
+	for _, coding := range r.TransferEncoding {
+		fmt.Fprintf(&b, "Transfer-Encoding: %s\r\n", coding)
 	}
-	h, err := websocket.ParseHead(head)
-	return head, err != nil || h.IsUpgrade()
+	r.Header.Write(&b)
+	b.WriteString("\r\n")
+	h, err := websocket.ParseHead(b.Bytes())
+	return b.Bytes(), err != nil || h.IsUpgrade()
 }
 
 // giveBack returns the connection of a request to the reactor, where it is as if it had just come, with this request as
@@ -137,6 +144,10 @@ func giveBack(w http.ResponseWriter, head []byte) error {
 	}
 	defer conn.Close()
 	c := conn.(*handedConn)
+	peer, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return unix.ENOTCONN // it was reset before it got here
+	}
 	behind, err := rw.Reader.Peek(rw.Reader.Buffered())
 	if err != nil {
 		return err
@@ -151,7 +162,7 @@ func giveBack(w http.ResponseWriter, head []byte) error {
 	}); control != nil || err != nil {
 		return cmp.Or(control, err)
 	}
-	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	from := peer.AddrPort()
 	read := slices.Concat(head, behind, c.read)
 	c.deck.loop.Adopt(fd, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), read, c.deck.open)
 	return nil

@@ -69,13 +69,15 @@ func (v *viewer) fail(err error) {
 func (v *viewer) gone() bool { return v.index < 0 }
 
 func (v *viewer) command(p []byte, at time.Time) {
-	cmd, err := parseCommand(p)
+	cmd, err := parseCommand(p, v.deck.srv.cfg.Camera.Step)
 	if err == nil {
 		cmd.At, cmd.From = at, v
 		err = v.deck.srv.command(v, cmd)
 	}
 	if err != nil {
-		v.conn.Prefer(false) // another drives now, if it was the driver
+		if refusal, ok := err.(*wireError); ok && refusal.code == notDriver {
+			v.conn.Prefer(false)
+		}
 		v.refuse(err)
 		return
 	}
@@ -116,9 +118,9 @@ func (v *viewer) Drained(*netpoll.Conn) { v.show(v.deck.topic.Load()) }
 // Expired frees the helm of a driver that has been silent (its car stands since the last command's time to live), and
 // finds out about peers that went without a word.
 func (v *viewer) Expired(c *netpoll.Conn) {
+	c.Prefer(false) // each command of a driver renews the deadline
 	switch {
 	case v.deck.srv.release(v, "idle"):
-		c.Prefer(false)
 		c.SetDeadline(pingAfter)
 	case v.pinged:
 		v.drop(errSilent)
@@ -154,6 +156,7 @@ func (v *viewer) leave() {
 	if v.gone() {
 		return
 	}
+	v.conn.Prefer(false)
 	v.deck.remove(v)
 	v.index = -1
 	v.deck.srv.leave(v)
