@@ -10,27 +10,12 @@ import (
 	"time"
 )
 
-// Config describes a car.
-type Config struct {
-	Wiring   Wiring
-	TTL      time.Duration // how long the motors run on one drive command; DefaultTTL when zero
-	DeadTime time.Duration // how long a motor is off before it reverses; DefaultDeadTime when zero
-	Servos   bool          // the camera can be turned
-}
-
-const (
-	DefaultTTL = 500 * time.Millisecond
-	MaxTTL     = 5 * time.Second
-	// DefaultDeadTime is what the maker of an L298N board asks for (wiki.dfrobot.com/dri0041).
-	DefaultDeadTime = 100 * time.Millisecond
-
-	panLimit, tiltLimit = 90.0, 90.0 // degrees to either side
-)
-
 // Causes of a stop that nobody asked for.
 const (
 	CauseTTL        = "ttl"        // no drive command was young enough
 	CauseDisconnect = "disconnect" // the driver's connection ended
+	CauseEStop      = "estop"      // somebody pressed the emergency stop
+	CauseSensor     = "sensor"     // a sensor forbids to drive ahead
 	CauseFault      = "fault"      // the lines failed
 )
 
@@ -39,27 +24,41 @@ type State struct {
 	Seq         uint64  // counts the changes
 	Left, Right float64 // what the motors do, -1 to 1; not what was asked of them
 	Pan, Tilt   float64 // degrees
+	EStop       bool    // the car does not drive until it is reset
 	Cause       string  // why the motors last stopped without anybody's wish; empty once they are driven again
-	Levels      uint64  // of the lines, in the order of Car.Roles, the first in bit 0
+	Fault       string  // what is wrong with the lines; the car is off
+	Outputs     [MaxOutputs]float64
+	Sensors     [MaxSensors]float64
 }
 
-// Car is the actor. Do may be called from any goroutine; all else belongs to the one that runs Run.
+// Watch is told until when the motors may run, before they do; the zero time is that they stand. It is there for what
+// sees to it that they stand then even if this process can't.
+type Watch interface {
+	Until(time.Time)
+}
+
+// Car is the actor. Do and Report may be called from any goroutine; all else belongs to the one that runs Run.
 type Car struct {
 	// Fixed by New.
 	cfg      Config
 	roles    []string
+	sensors  []string
 	onChange func(State)
+	watch    Watch
 	mail     *mailbox
 
 	// Owned by Run.
 	lines       Lines
-	left, right bridge
+	left, right motor
+	standby     int // index among the outputs; -1 where there is none
+	pan, tilt   servo
 	wantLeft    float64 // what the motors are to do until the lease ends
 	wantRight   float64
 	lease       time.Time
-	free        time.Time // when a bridge in its dead time may go on; zero when none waits
-	values      []int     // what the lines were last set to
-	next        []int     // scratch
+	watched     time.Time // what watch was last told
+	wait        time.Time // when something that is under way goes on; zero when nothing is
+	values      []float64 // what the lines were last set to
+	next        []float64 // scratch
 	inbox       []Command // taken from mail and not answered yet
 	scratch     []Command // backs inbox
 	state       State
@@ -67,37 +66,50 @@ type Car struct {
 	shown       uint64 // Seq that onChange last heard
 }
 
-// New makes a car that drives on lines, which were opened for the same wiring. onChange is called on the car's
-// goroutine with every new state and must not block. Nothing moves before Run.
-func New(cfg Config, lines Lines, onChange func(State)) *Car {
+// New makes a car that drives on lines, which were opened for cfg.Outputs. onChange is called on the car's goroutine with
+// every new state and must not block. watch may be nil. Nothing moves before Run.
+func New(cfg Config, lines Lines, watch Watch, onChange func(State)) *Car {
 	if cfg.TTL == 0 {
 		cfg.TTL = DefaultTTL
 	}
-	if cfg.DeadTime == 0 {
-		cfg.DeadTime = DefaultDeadTime
+	c := &Car{cfg: cfg, onChange: onChange, watch: watch, mail: newMailbox(), lines: lines}
+	var all []Output
+	all, c.left, c.right, c.standby, c.pan, c.tilt = cfg.layout()
+	c.values, c.next = make([]float64, len(all)), make([]float64, len(all))
+	for _, o := range all {
+		c.roles = append(c.roles, o.Role)
 	}
-	all, left, right := cfg.Wiring.wires()
-	c := &Car{
-		cfg: cfg, onChange: onChange, mail: newMailbox(), lines: lines, left: left, right: right,
-		values: make([]int, len(all)), next: make([]int, len(all)),
+	for i, s := range cfg.Sensors {
+		c.sensors = append(c.sensors, s.Name)
+		if s.Kind == Distance {
+			c.mail.readings[i] = NoEcho
+		}
 	}
-	for _, w := range all {
-		c.roles = append(c.roles, w.role)
-	}
+	c.state.Pan, c.state.Tilt, c.state.Sensors = c.pan.at, c.tilt.at, c.mail.readings
+	c.counted = c.state
 	return c
 }
 
-// Roles returns the parts that the car's lines play, as in "left.forward".
+// Roles returns the parts that the car's outputs play, as in "left.forward".
 func (c *Car) Roles() []string { return c.roles }
+
+// Sensors returns the names of the car's sensors.
+func (c *Car) Sensors() []string { return c.sensors }
 
 // TTL returns how long the motors run on one drive command that does not say so itself.
 func (c *Car) TTL() time.Duration { return c.cfg.TTL }
 
-// Servos tells whether the camera can be turned.
-func (c *Car) Servos() bool { return c.cfg.Servos }
+// State returns what the car is before Run; later onChange tells it.
+func (c *Car) State() State { return c.state }
+
+// Config returns what the car is made of.
+func (c *Car) Config() *Config { return &c.cfg }
 
 // Do hands a command to the car. It never blocks.
 func (c *Car) Do(cmd Command) { c.mail.put(cmd) }
+
+// Report tells the car what one of its sensors reads. It never blocks.
+func (c *Car) Report(sensor int, value float64) { c.mail.report(sensor, value) }
 
 // Run drives the car until ctx ends, or until the lines fail. However it ends, the lines are first set safe and given
 // back, and every command that was taken gets its answer.
@@ -105,12 +117,12 @@ func (c *Car) Run(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, c.halt())
 		c.mail.close()
-		c.inbox = c.mail.take(c.inbox)
+		c.inbox, _ = c.mail.take(c.inbox)
 		for _, cmd := range c.inbox {
 			cmd.tell(Result{Err: ErrOff})
 		}
 	}()
-	if err := c.lines.Set(c.values); err != nil { // all low, whatever they were when we got them
+	if err := c.lines.Set(c.values); err != nil { // all off, whatever they were when we got them
 		return c.fault(err)
 	}
 	alarm := time.NewTimer(0)
@@ -120,6 +132,8 @@ func (c *Car) Run(ctx context.Context) (err error) {
 		case <-ctx.Done():
 			return nil
 		case <-c.mail.ready:
+		case err := <-c.lines.Failed():
+			return c.fault(err)
 		case <-alarm.C:
 		}
 		if err := c.turn(); err != nil {
@@ -132,9 +146,12 @@ func (c *Car) Run(ctx context.Context) (err error) {
 	}
 }
 
-// turn does what the waiting commands and the time ask for.
+// turn does what the waiting commands, the sensors and the time ask for.
 func (c *Car) turn() error {
-	c.scratch = c.mail.take(c.scratch[:0])
+	c.scratch, c.state.Sensors = c.mail.take(c.scratch[:0])
+	if c.wantLeft+c.wantRight > 0 && c.blocked() != nil {
+		c.stop(CauseSensor)
+	}
 	for c.inbox = c.scratch; len(c.inbox) > 0; {
 		cmd := c.inbox[0]
 		now := time.Now()
@@ -166,31 +183,61 @@ func (c *Car) apply(cmd Command, now time.Time) error {
 	switch cmd.Kind {
 	case Stop:
 		c.stop(cmd.Cause)
+	case EStop:
+		c.stop(CauseEStop)
+		c.state.EStop, c.state.Cause = true, CauseEStop
+	case Reset:
+		c.state.EStop = false
 	case Drive:
-		ttl := cmd.TTL
-		if ttl <= 0 || ttl > MaxTTL {
-			ttl = c.cfg.TTL
+		return c.drive(cmd, now)
+	case Centre:
+		return c.look(c.pan.cfg.Home, c.tilt.cfg.Home, now)
+	case Look:
+		return c.look(cmd.Pan, cmd.Tilt, now)
+	case Turn:
+		return c.look(c.pan.want+cmd.Pan, c.tilt.want+cmd.Tilt, now)
+	}
+	return nil
+}
+
+func (c *Car) drive(cmd Command, now time.Time) error {
+	ttl := cmd.TTL
+	if ttl <= 0 || ttl > MaxTTL {
+		ttl = c.cfg.TTL
+	}
+	// What was held up on its way must not be driven late: the one who sent it has seen the car stand since.
+	lease := cmd.At.Add(ttl)
+	if !now.Before(lease) {
+		return ErrStale
+	}
+	if c.state.EStop {
+		return ErrEStop
+	}
+	if cmd.Left+cmd.Right > 0 {
+		if s := c.blocked(); s != nil {
+			return fmt.Errorf("%w: %s", ErrBlocked, s.Name)
 		}
-		// What was held up on its way must not be driven late: the one who sent it has seen the car stand since.
-		lease := cmd.At.Add(ttl)
-		if !now.Before(lease) {
-			return ErrStale
+	}
+	c.wantLeft, c.wantRight, c.lease = cmd.Left, cmd.Right, lease
+	c.state.Cause = ""
+	return nil
+}
+
+func (c *Car) look(pan, tilt float64, now time.Time) error {
+	if !c.cfg.Servos() {
+		return ErrNoCamera
+	}
+	c.pan.turn(pan, now)
+	c.tilt.turn(tilt, now)
+	return nil
+}
+
+// blocked returns the sensor that forbids to drive ahead, nil for none.
+func (c *Car) blocked() *Sensor {
+	for i := range c.cfg.Sensors {
+		if s := &c.cfg.Sensors[i]; s.blocks(c.state.Sensors[i]) {
+			return s
 		}
-		c.wantLeft, c.wantRight, c.lease = cmd.Left, cmd.Right, lease
-		c.state.Cause = ""
-	default:
-		if !c.cfg.Servos {
-			return ErrNoCamera
-		}
-		pan, tilt := cmd.Pan, cmd.Tilt
-		switch cmd.Kind {
-		case Turn:
-			pan, tilt = c.state.Pan+pan, c.state.Tilt+tilt
-		case Centre:
-			pan, tilt = 0, 0
-		}
-		c.state.Pan = min(max(pan, -panLimit), panLimit)
-		c.state.Tilt = min(max(tilt, -tiltLimit), tiltLimit)
 	}
 	return nil
 }
@@ -205,42 +252,62 @@ func (c *Car) stop(cause string) {
 	c.wantLeft, c.wantRight, c.lease = 0, 0, time.Time{}
 }
 
-// move brings the lines one step nearer to the aim: all that change, in one call.
+// move brings the outputs one step nearer to the aim: all that change, in one call.
 func (c *Car) move(now time.Time) error {
-	left, waitLeft := c.left.next(directionOf(c.wantLeft), now, c.cfg.DeadTime)
-	right, waitRight := c.right.next(directionOf(c.wantRight), now, c.cfg.DeadTime)
-	c.free = earliest(waitLeft, waitRight)
-	c.left.levels(left, c.next)
-	c.right.levels(right, c.next)
-	if slices.Equal(c.next, c.values) {
-		return nil
+	left, leftSpeed, waitLeft := c.left.next(c.wantLeft, now)
+	right, rightSpeed, waitRight := c.right.next(c.wantRight, now)
+	c.wait = earliest(earliest(waitLeft, waitRight), earliest(c.pan.step(now), c.tilt.step(now)))
+	c.left.write(c.next, left, leftSpeed)
+	c.right.write(c.next, right, rightSpeed)
+	if c.standby >= 0 {
+		c.next[c.standby] = 0
+		if left != 0 || right != 0 || c.cfg.Motors.Brake {
+			c.next[c.standby] = 1
+		}
 	}
-	if err := c.lines.Set(c.next); err != nil {
-		return err
+	c.pan.write(c.next)
+	c.tilt.write(c.next)
+	if c.driven() {
+		c.tellWatch(c.lease)
 	}
-	now = time.Now() // the dead time begins when the lines have fallen, however long that took
-	copy(c.values, c.next)
-	c.left.set(left, now)
-	c.right.set(right, now)
-	c.state.Left, c.state.Right, c.state.Levels = float64(left), float64(right), 0
-	for i, v := range c.values {
-		c.state.Levels |= uint64(v) << i
+	if !slices.Equal(c.next, c.values) {
+		if err := c.lines.Set(c.next); err != nil {
+			return err
+		}
+		now = time.Now() // the dead time begins when the lines have fallen, however long that took
+		copy(c.values, c.next)
+		copy(c.state.Outputs[:], c.values)
 	}
+	c.left.set(left, leftSpeed, now)
+	c.right.set(right, rightSpeed, now)
+	if !c.driven() {
+		c.tellWatch(time.Time{})
+	}
+	c.state.Left, c.state.Right = float64(left)*leftSpeed, float64(right)*rightSpeed
+	c.state.Pan, c.state.Tilt = c.pan.at, c.tilt.at
 	return nil
+}
+
+func (c *Car) tellWatch(until time.Time) {
+	if c.watch != nil && !until.Equal(c.watched) {
+		c.watched = until
+		c.watch.Until(until)
+	}
 }
 
 // fault gives up driving: lines that can't be set can't be trusted.
 func (c *Car) fault(err error) error {
-	c.state.Cause = CauseFault
+	c.state.Cause, c.state.Fault = CauseFault, err.Error()
 	return fmt.Errorf("the car's lines failed: %w", err)
 }
 
-// halt sets all lines low, whatever they are believed to be, and gives them back.
+// halt switches all outputs off, whatever they are believed to be, and gives them back.
 func (c *Car) halt() error {
 	clear(c.next)
 	err := c.lines.Set(c.next)
 	if err == nil {
-		c.state.Left, c.state.Right, c.state.Levels = 0, 0, 0
+		c.state.Left, c.state.Right, c.state.Outputs = 0, 0, [MaxOutputs]float64{}
+		c.tellWatch(time.Time{})
 	}
 	c.publish()
 	return errors.Join(err, c.lines.Close())
@@ -249,9 +316,9 @@ func (c *Car) halt() error {
 // wakeAt returns when time itself will next ask for something; zero is never.
 func (c *Car) wakeAt() time.Time {
 	if !c.driven() {
-		return c.free
+		return c.wait
 	}
-	return earliest(c.lease, c.free)
+	return earliest(c.lease, c.wait)
 }
 
 // count gives every new state a number of its own.

@@ -16,12 +16,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var testWiring = Wiring{
-	Left:  Motor{Forward: "IN1", Backward: "IN2", Enable: "ENA"},
-	Right: Motor{Forward: "IN3", Backward: "IN4", Enable: "ENB"},
+// testMotors are switched on and off.
+var testMotors = Motors{
+	Driver:   L298N,
+	Left:     Motor{Forward: "IN1", Backward: "IN2", Enable: "ENA"},
+	Right:    Motor{Forward: "IN3", Backward: "IN4", Enable: "ENB"},
+	DeadTime: DefaultDeadTime,
 }
 
-// Indexes of testWiring's lines.
+var testServo = Servo{Line: "S", MinPulse: time.Millisecond, MaxPulse: 2 * time.Millisecond, MinAngle: -90, MaxAngle: 90}
+
+// Indexes of testMotors' outputs.
 const (
 	leftForward = iota
 	leftBackward
@@ -36,14 +41,14 @@ type tape struct {
 	t  *testing.T
 	mu sync.Mutex
 
-	steps  [][]int
+	steps  [][]float64
 	fell   [6]time.Time  // when each line last went down
 	err    error         // what Set fails with
 	slow   time.Duration // what the next Set takes
 	closed bool
 }
 
-func (l *tape) Set(values []int) error {
+func (l *tape) Set(values []float64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -72,6 +77,8 @@ func (l *tape) Set(values []int) error {
 	return nil
 }
 
+func (l *tape) Failed() <-chan error { return nil }
+
 func (l *tape) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,13 +86,13 @@ func (l *tape) Close() error {
 	return nil
 }
 
-func (l *tape) now() []int {
+func (l *tape) now() []float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last()
 }
 
-func (l *tape) last() []int {
+func (l *tape) last() []float64 {
 	if len(l.steps) == 0 {
 		return nil
 	}
@@ -129,9 +136,11 @@ type rig struct {
 }
 
 func start(t *testing.T, cfg Config) *rig {
-	cfg.Wiring = testWiring
+	if cfg.Motors.Driver == "" {
+		cfg.Motors = testMotors
+	}
 	r := &rig{t: t, lines: &tape{t: t}, ended: make(chan struct{})}
-	r.Car = New(cfg, r.lines, func(s State) { r.states = append(r.states, s) })
+	r.Car = New(cfg, r.lines, nil, func(s State) { r.states = append(r.states, s) })
 	ctx, stop := context.WithCancel(t.Context())
 	r.stop = stop
 	go func() {
@@ -169,7 +178,7 @@ func (r *rig) drive(left, right float64) Result {
 	return r.do(Command{Kind: Drive, Left: left, Right: right})
 }
 
-func (r *rig) wantLines(what string, want ...int) {
+func (r *rig) wantLines(what string, want ...float64) {
 	r.t.Helper()
 	synctest.Wait()
 	if got := r.lines.now(); !slices.Equal(got, want) {
@@ -188,14 +197,14 @@ func TestDirections(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		left, right float64
-		want        []int
+		want        []float64
 	}{
-		{"ahead", 1, 1, []int{1, 0, 1, 1, 0, 1}},
-		{"back", -1, -1, []int{0, 1, 1, 0, 1, 1}},
-		{"left", -1, 1, []int{0, 1, 1, 1, 0, 1}},
-		{"right", 1, -1, []int{1, 0, 1, 0, 1, 1}},
-		{"one wheel", 0.3, 0, []int{1, 0, 1, 0, 0, 0}},
-		{"none", 0, 0, []int{0, 0, 0, 0, 0, 0}},
+		{"ahead", 1, 1, []float64{1, 0, 1, 1, 0, 1}},
+		{"back", -1, -1, []float64{0, 1, 1, 0, 1, 1}},
+		{"left", -1, 1, []float64{0, 1, 1, 1, 0, 1}},
+		{"right", 1, -1, []float64{1, 0, 1, 0, 1, 1}},
+		{"one wheel", 0.3, 0, []float64{1, 0, 1, 0, 0, 0}},
+		{"none", 0, 0, []float64{0, 0, 0, 0, 0, 0}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -228,7 +237,7 @@ func TestLeaseEndsTheMotion(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		r.wantLines("after the lease", 0, 0, 0, 0, 0, 0)
-		if s := r.state(); s.Cause != CauseTTL || s.Left != 0 || s.Right != 0 || s.Levels != 0 {
+		if s := r.state(); s.Cause != CauseTTL || s.Left != 0 || s.Right != 0 || s.Outputs != [MaxOutputs]float64{} {
 			t.Errorf("the state is %+v", s)
 		}
 		r.drive(1, 1)
@@ -340,7 +349,7 @@ func TestCauses(t *testing.T) {
 
 func TestCamera(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, Config{Servos: true})
+		r := start(t, Config{Pan: testServo, Tilt: testServo})
 		defer r.end()
 		for _, tt := range []struct {
 			cmd       Command
@@ -348,8 +357,8 @@ func TestCamera(t *testing.T) {
 		}{
 			{Command{Kind: Look, Pan: 20, Tilt: -10}, 20, -10},
 			{Command{Kind: Turn, Pan: 5}, 25, -10},
-			{Command{Kind: Turn, Tilt: -200}, 25, -tiltLimit},
-			{Command{Kind: Look, Pan: 1000}, panLimit, 0},
+			{Command{Kind: Turn, Tilt: -200}, 25, -90},
+			{Command{Kind: Look, Pan: 1000}, 90, 0},
 			{Command{Kind: Centre}, 0, 0},
 		} {
 			if res := r.do(tt.cmd); !res.Applied {
@@ -392,6 +401,11 @@ func TestEveryChangeHasItsOwnSeq(t *testing.T) {
 	})
 }
 
+func waiting(m *mailbox) []Command {
+	all, _ := m.take(nil)
+	return all
+}
+
 // Only the newest of the motions that wait is driven, a stop goes ahead of it, and everyone gets one answer.
 func TestMailbox(t *testing.T) {
 	m := newMailbox()
@@ -414,13 +428,13 @@ func TestMailbox(t *testing.T) {
 		}
 	}
 	var kinds []Kind
-	for _, cmd := range m.take(nil) {
+	for _, cmd := range waiting(m) {
 		kinds = append(kinds, cmd.Kind)
 	}
 	if want := []Kind{Stop, Stop, Turn}; !reflect.DeepEqual(kinds, want) {
 		t.Errorf("waiting are %v, want %v", kinds, want)
 	}
-	if rest := m.take(nil); len(rest) != 0 {
+	if rest := waiting(m); len(rest) != 0 {
 		t.Errorf("taken twice: %v", rest)
 	}
 }
@@ -433,7 +447,7 @@ func TestMailboxIsBounded(t *testing.T) {
 		m.put(Command{Kind: Turn, From: &busy})
 		m.put(Command{Kind: Stop, From: &stops})
 	}
-	all := m.take(nil)
+	all := waiting(m)
 	if len(all) != maxStops+maxLooks || all[0].Kind != Stop {
 		t.Errorf("%d commands wait, want %d", len(all), maxStops+maxLooks)
 	}
@@ -453,7 +467,7 @@ func TestSwitchedOff(t *testing.T) {
 		if r.err != nil {
 			t.Error(r.err)
 		}
-		if s := r.state(); s.Left != 0 || s.Levels != 0 {
+		if s := r.state(); s.Left != 0 || s.Outputs != [MaxOutputs]float64{} {
 			t.Errorf("the last state is %+v", s)
 		}
 		if res := r.do(Command{Kind: Stop}); !errors.Is(res.Err, ErrOff) {
@@ -473,7 +487,7 @@ func TestFaultEndsTheDrive(t *testing.T) {
 					breakNow()
 				}
 				var last State
-				c := New(Config{Wiring: testWiring}, lines, func(s State) { last = s })
+				c := New(Config{Motors: testMotors}, lines, nil, func(s State) { last = s })
 				ended := make(chan error)
 				go func() { ended <- c.Run(t.Context()) }()
 				synctest.Wait()
@@ -510,7 +524,7 @@ func TestFailsafeProperty(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 0))
-			r := start(t, Config{Servos: true})
+			r := start(t, Config{Pan: testServo, Tilt: testServo})
 			defer r.end()
 			var allowed time.Time // until when a motor may run
 			sent := 0

@@ -11,6 +11,8 @@ type Kind uint8
 const (
 	Drive  Kind = iota // run the motors at Left and Right until TTL has passed
 	Stop               // stop the motors
+	EStop              // stop the motors, and refuse to drive until Reset
+	Reset              // end an EStop
 	Look               // point the camera to Pan and Tilt
 	Turn               // turn the camera by Pan and Tilt
 	Centre             // point the camera home
@@ -46,5 +48,7 @@ var (
 	ErrStale    = errors.New("the command is older than its time to live")
 	ErrNoCamera = errors.New("this car has no camera servos configured")
 	ErrBusy     = errors.New("too many camera commands are waiting")
+	ErrEStop    = errors.New("the emergency stop holds the car: send reset to drive again")
+	ErrBlocked  = errors.New("a sensor forbids to drive ahead")
 	ErrOff      = errors.New("the car is switched off")
 )

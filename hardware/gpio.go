@@ -13,26 +13,64 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gpioLines are lines of one GPIO character device, requested together, so that Set is one ioctl
-// (GPIO_V2_LINE_SET_VALUES_IOCTL).
-type gpioLines struct {
-	request *gpiocdev.Lines
+// board is the outputs of a real car: lines of one GPIO character device, requested together, so that they move in one
+// ioctl (GPIO_V2_LINE_SET_VALUES_IOCTL), and channels of PWM chips.
+type board struct {
+	request *gpiocdev.Lines // nil when there are none
+	pulser  *pulser
+	lines   []int // index of each line among the outputs
+	pwm     []pwmOutput
 	where   string
+	values  []float64 // scratch: of the lines
 }
 
-// OpenLines requests the lines of w as outputs, all low, and returns them with a description of their chip. All must be
-// on one chip, since only then does the kernel move them in one step. A line is named, in this order of preference,
+// pwmOutput is a PWM channel and its index among the outputs.
+type pwmOutput struct {
+	*pwmChannel
+	output int
+}
+
+// OpenLines takes the outputs, all off, and returns them with a description of where they are. All lines must be on one
+// GPIO chip, since only then does the kernel move them in one step. A line is named, in this order of preference,
 //   - by the name the kernel gives it ("GPIO17"; `gpioinfo` lists them),
 //   - "GPIO17" also where lines have no names, as on older Raspberry Pi kernels: the line of that (BCM) number on the
 //     chip whose label begins with "pinctrl-",
-//   - as "LABEL:OFFSET", the chip's label and the line's number on it.
+//   - as "LABEL:OFFSET", the chip's label and the line's number on it,
+//   - as "pwm:DEVICE:CHANNEL" a channel of the PWM chip of that device ("pwm:fe20c000.pwm:0"; `ls -l /sys/class/pwm`
+//     shows the devices).
 //
 // A chip is never chosen by its number alone: that changes between kernels.
-func OpenLines(w Wiring) (Lines, string, error) {
-	all, _, _ := w.wires()
+func OpenLines(outputs []Output) (Lines, string, error) {
+	b := &board{}
+	var lines []Output
+	for i, o := range outputs {
+		if !strings.HasPrefix(o.Line, "pwm:") {
+			lines = append(lines, o)
+			b.lines = append(b.lines, i)
+		}
+	}
+	b.values = make([]float64, len(lines))
+	if len(lines) > 0 {
+		if err := b.openGPIO(lines); err != nil {
+			return nil, "", err
+		}
+	}
+	for i, o := range outputs {
+		if strings.HasPrefix(o.Line, "pwm:") {
+			c, err := openPWM(o)
+			if err != nil {
+				return nil, "", errors.Join(fmt.Errorf("%s: %w", o.Role, err), b.Close())
+			}
+			b.pwm = append(b.pwm, pwmOutput{c, i})
+		}
+	}
+	return b, b.where, nil
+}
+
+func (b *board) openGPIO(outputs []Output) error {
 	chips, err := openChips()
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	defer func() {
 		for _, c := range chips {
@@ -41,40 +79,83 @@ func OpenLines(w Wiring) (Lines, string, error) {
 	}()
 
 	var chip *gpiocdev.Chip
-	var offsets []int
-	taken := map[int]wire{}
-	for _, wr := range all {
-		c, offset, err := findLine(chips, wr.line)
+	var offsets, low []int
+	taken := map[int]Output{}
+	for _, o := range outputs {
+		c, offset, err := findLine(chips, o.Line)
 		if err != nil {
-			return nil, "", fmt.Errorf("%s: %w", wr.role, err)
+			return fmt.Errorf("%s: %w", o.Role, err)
 		}
 		if chip == nil {
 			chip = c
 		} else if c.Name != chip.Name {
-			return nil, "", fmt.Errorf("%s: line %q is on chip %s, but %q on %s: all motor lines must be on one chip",
-				wr.role, wr.line, c.Label, all[0].line, chip.Label)
+			return fmt.Errorf("%s: line %q is on chip %s, but %q on %s: all lines must be on one chip",
+				o.Role, o.Line, c.Label, outputs[0].Line, chip.Label)
 		}
 		if other, ok := taken[offset]; ok {
-			return nil, "", fmt.Errorf("%s: line %q is already %s", wr.role, wr.line, other.role)
+			return fmt.Errorf("%s: line %q is already %s", o.Role, o.Line, other.Role)
 		}
-		taken[offset] = wr
+		taken[offset] = o
 		offsets = append(offsets, offset)
+		if o.ActiveLow {
+			low = append(low, offset)
+		}
 	}
-	request, err := chip.RequestLines(offsets, gpiocdev.AsOutput(make([]int, len(offsets))...), gpiocdev.WithConsumer("roverd"))
-	if err != nil {
-		return nil, "", describe(err, chip, all, offsets)
+	options := []gpiocdev.LineReqOption{gpiocdev.AsOutput(make([]int, len(offsets))...), gpiocdev.WithConsumer(consumer)}
+	if len(low) > 0 {
+		options = append(options, gpiocdev.WithLines(low, gpiocdev.AsActiveLow))
 	}
-	return &gpioLines{request, chip.Label}, chip.Label, nil
-}
-
-func (l *gpioLines) Set(values []int) error {
-	if err := l.request.SetValues(values); err != nil {
-		return fmt.Errorf("set lines of %s: %w", l.where, err)
+	if b.request, err = chip.RequestLines(offsets, options...); err != nil {
+		return describe(err, chip, outputs, offsets)
+	}
+	b.where = chip.Label
+	if b.pulser, err = newPulser(b.request, outputs); err != nil {
+		return errors.Join(err, b.request.Close())
 	}
 	return nil
 }
 
-func (l *gpioLines) Close() error { return l.request.Close() }
+// consumer is how the kernel lists who uses a line.
+const consumer = "roverd"
+
+// Set moves the lines first: where one says whether a motor turns at all, its PWM does no harm meanwhile.
+func (b *board) Set(values []float64) error {
+	if b.pulser != nil {
+		for i, output := range b.lines {
+			b.values[i] = values[output]
+		}
+		if err := b.pulser.Set(b.values); err != nil {
+			return fmt.Errorf("set lines of %s: %w", b.where, err)
+		}
+	}
+	for _, c := range b.pwm {
+		if err := c.Set(values[c.output]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Failed has an error when the lines have failed between two calls of Set.
+func (b *board) Failed() <-chan error {
+	if b.pulser == nil {
+		return nil
+	}
+	return b.pulser.failed
+}
+
+func (b *board) Close() (err error) {
+	if b.pulser != nil {
+		b.pulser.Close()
+	}
+	for _, c := range b.pwm {
+		err = errors.Join(err, c.Close())
+	}
+	if b.request != nil {
+		err = errors.Join(err, b.request.Close())
+	}
+	return err
+}
 
 func openChips() ([]*gpiocdev.Chip, error) {
 	names := gpiocdev.Chips()
@@ -146,12 +227,12 @@ func findLine(chips []*gpiocdev.Chip, line string) (*gpiocdev.Chip, int, error) 
 }
 
 // describe says which line stood in the way of a request.
-func describe(err error, chip *gpiocdev.Chip, all []wire, offsets []int) error {
+func describe(err error, chip *gpiocdev.Chip, all []Output, offsets []int) error {
 	if errors.Is(err, unix.EBUSY) {
 		for i, offset := range offsets {
 			if info, e := chip.LineInfo(offset); e == nil && info.Used {
 				return fmt.Errorf("%s: line %q of %s is in use by %q: stop that program, or choose another line",
-					all[i].role, all[i].line, chip.Label, info.Consumer)
+					all[i].Role, all[i].Line, chip.Label, info.Consumer)
 			}
 		}
 	}

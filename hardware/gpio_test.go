@@ -49,11 +49,13 @@ func pi(label string, named bool) *gpiosim.Bank {
 	return gpiosim.NewBank(label, 28, options...)
 }
 
-func wiring(lines ...string) Wiring {
-	return Wiring{
-		Left:  Motor{Forward: lines[0], Backward: lines[1], Enable: lines[2]},
-		Right: Motor{Forward: lines[3], Backward: lines[4], Enable: lines[5]},
-	}
+func wiring(lines ...string) Config {
+	return Config{Motors: Motors{
+		Driver:   L298N,
+		Left:     Motor{Forward: lines[0], Backward: lines[1], Enable: lines[2]},
+		Right:    Motor{Forward: lines[3], Backward: lines[4], Enable: lines[5]},
+		DeadTime: DefaultDeadTime,
+	}}
 }
 
 var l298n = wiring("GPIO23", "GPIO24", "GPIO25", "GPIO22", "GPIO27", "GPIO17")
@@ -77,10 +79,10 @@ func TestGPIOLinesAreFound(t *testing.T) {
 		gpiosim.NewBank("expander", 8, gpiosim.WithNamedLine(1, "fan"), gpiosim.WithNamedLine(2, "lamp"), gpiosim.WithNamedLine(3, "GPIO9")),
 		pi("pinctrl-bcm2835", false), pi("named", true))
 	for _, tt := range []struct {
-		name  string
-		lines Wiring
-		chip  int // the one that moves
-		err   string
+		name string
+		car  Config
+		chip int // the one that moves
+		err  string
 	}{
 		{"by name", wiring("GPIO23", "GPIO24", "GPIO25", "GPIO22", "GPIO27", "GPIO17"), 2, ""},
 		{"by label and offset", wiring("pinctrl-bcm2835:23", "pinctrl-bcm2835:24", "pinctrl-bcm2835:25", "pinctrl-bcm2835:22",
@@ -89,12 +91,12 @@ func TestGPIOLinesAreFound(t *testing.T) {
 		{"no such number", wiring("GPIO99", "GPIO24", "", "GPIO22", "GPIO27", ""), 0, `left.forward: line "GPIO99": chip pinctrl-bcm2835 has lines 0 to 27`},
 		{"no such chip", wiring("GPIO23", "pca:4", "", "GPIO22", "GPIO27", ""), 0, `line "pca:4": no chip has the label "pca"`},
 		{"not a number", wiring("GPIO23", "named:x", "", "GPIO22", "GPIO27", ""), 0, `"x" is not a line number`},
-		{"two chips", wiring("GPIO23", "fan", "", "GPIO22", "GPIO27", ""), 0, "all motor lines must be on one chip"},
+		{"two chips", wiring("GPIO23", "fan", "", "GPIO22", "GPIO27", ""), 0, "all lines must be on one chip"},
 		{"one line twice", wiring("GPIO23", "GPIO24", "", "GPIO22", "GPIO23", ""), 0, `right.backward: line "GPIO23" is already left.forward`},
 		{"a name on two chips", wiring("GPIO9", "GPIO24", "", "GPIO22", "GPIO27", ""), 0, `line "GPIO9" is on chip expander and on named`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			lines, where, err := OpenLines(tt.lines)
+			lines, where, err := OpenLines(tt.car.Outputs())
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("the error is %v, want one that says %s", err, tt.err)
@@ -105,7 +107,7 @@ func TestGPIOLinesAreFound(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer lines.Close()
-			if err := lines.Set([]int{1, 0, 1, 0, 1, 1}); err != nil {
+			if err := lines.Set([]float64{1, 0, 1, 0, 1, 1}); err != nil {
 				t.Fatal(err)
 			}
 			if got := outside(t, &chips[tt.chip]); !slices.Equal(got, []int{1, 0, 1, 0, 1, 1}) {
@@ -117,12 +119,12 @@ func TestGPIOLinesAreFound(t *testing.T) {
 
 func TestGPIOUnnamedLines(t *testing.T) {
 	chips := simulate(t, pi("other", false), pi("pinctrl-bcm2835", false))
-	lines, where, err := OpenLines(l298n)
+	lines, where, err := OpenLines(l298n.Outputs())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer lines.Close()
-	if err := lines.Set([]int{0, 1, 1, 1, 0, 1}); err != nil {
+	if err := lines.Set([]float64{0, 1, 1, 1, 0, 1}); err != nil {
 		t.Fatal(err)
 	}
 	if got := outside(t, &chips[1]); where != "pinctrl-bcm2835" || !slices.Equal(got, []int{0, 1, 1, 1, 0, 1}) {
@@ -137,7 +139,7 @@ func TestGPIOBusyLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	_, _, err = OpenLines(l298n)
+	_, _, err = OpenLines(l298n.Outputs())
 	if want := `right.forward: line "GPIO22" of pinctrl-bcm2711 is in use by "somebody"`; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("the error is %v, want one that says %s", err, want)
 	}
@@ -148,13 +150,15 @@ func TestGPIOBusyLine(t *testing.T) {
 func TestGPIOCar(t *testing.T) {
 	chips := simulate(t, pi("pinctrl-bcm2711", true))
 	chip := &chips[0]
-	lines, _, err := OpenLines(l298n)
+	lines, _, err := OpenLines(l298n.Outputs())
 	if err != nil {
 		t.Fatal(err)
 	}
 	trace := traceValues(t)
 	states := make(chan State, 1000)
-	car := New(Config{Wiring: l298n, TTL: 2 * time.Second}, lines, func(s State) { states <- s })
+	cfg := l298n
+	cfg.TTL = 2 * time.Second
+	car := New(cfg, lines, nil, func(s State) { states <- s })
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- car.Run(ctx) }()

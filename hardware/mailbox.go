@@ -7,16 +7,17 @@ const (
 	maxStops = 1024 // stops that may wait for their answer; the stop itself is one and always taken
 )
 
-// mailbox holds the commands on their way to the car. It is bounded, putting never blocks, a stop goes ahead of all
-// motion, and of several motions only the newest waits.
+// mailbox holds what is on its way to the car. It is bounded, putting never blocks, a stop goes ahead of all motion, and
+// of several motions, or readings of one sensor, only the newest waits.
 type mailbox struct {
 	ready chan struct{} // has an element while something waits
 
-	mu     sync.Mutex
-	stops  []Command
-	motion []Command // none or one
-	looks  []Command
-	closed bool
+	mu       sync.Mutex
+	stops    []Command // Stop, EStop, Reset, in their order
+	motion   []Command // none or one
+	looks    []Command
+	readings [MaxSensors]float64 // the newest
+	closed   bool
 }
 
 func newMailbox() *mailbox {
@@ -25,10 +26,11 @@ func newMailbox() *mailbox {
 
 // put takes cmd in, and answers the command that it overtakes, or itself if it is not taken.
 func (m *mailbox) put(cmd Command) {
-	var overtaken Command
+	var overtaken, squeezed Command
 	refused, err := false, error(nil)
+	stops := cmd.Kind == Stop || cmd.Kind == EStop || cmd.Kind == Reset
 	m.mu.Lock()
-	if (cmd.Kind == Stop || cmd.Kind == Drive) && len(m.motion) > 0 {
+	if (stops || cmd.Kind == Drive) && len(m.motion) > 0 {
 		overtaken, m.motion = m.motion[0], m.motion[:0] // also by a stop: it must not come after it
 	}
 	switch {
@@ -36,10 +38,12 @@ func (m *mailbox) put(cmd Command) {
 		refused, err = true, ErrOff
 	case cmd.Kind == Drive:
 		m.motion = append(m.motion, cmd)
-	case cmd.Kind == Stop && len(m.stops) < maxStops:
+	case stops && len(m.stops) < maxStops:
 		m.stops = append(m.stops, cmd)
 	case cmd.Kind == Stop:
 		refused = true // those that wait will stop the car for this one too
+	case stops:
+		squeezed, m.stops[maxStops-1] = m.stops[maxStops-1], cmd // what comes last decides whether the car may drive again
 	case len(m.looks) < maxLooks:
 		m.looks = append(m.looks, cmd)
 	default:
@@ -47,23 +51,37 @@ func (m *mailbox) put(cmd Command) {
 	}
 	m.mu.Unlock()
 
-	select {
-	case m.ready <- struct{}{}:
-	default:
-	}
+	m.wake()
 	overtaken.tell(Result{})
+	squeezed.tell(Result{})
 	if refused {
 		cmd.tell(Result{Err: err})
 	}
 }
 
-// take moves what waits to the end of into: stops first, then the motion, then the camera.
-func (m *mailbox) take(into []Command) []Command {
+// report takes in what a sensor reads.
+func (m *mailbox) report(sensor int, value float64) {
+	m.mu.Lock()
+	m.readings[sensor] = value
+	m.mu.Unlock()
+	m.wake()
+}
+
+func (m *mailbox) wake() {
+	select {
+	case m.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take moves the commands that wait to the end of into: stops first, then the motion, then the camera. The readings are
+// the newest of each sensor.
+func (m *mailbox) take(into []Command) ([]Command, [MaxSensors]float64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	into = append(append(append(into, m.stops...), m.motion...), m.looks...)
 	m.stops, m.motion, m.looks = m.stops[:0], m.motion[:0], m.looks[:0]
-	return into
+	return into, m.readings
 }
 
 // close refuses all that comes from now on.

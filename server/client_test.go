@@ -38,7 +38,7 @@ type message struct {
 	Camera  *struct{ Pan, Tilt float64 }
 	Cause   string
 	Viewers int
-	Lines   map[string]int
+	Lines   map[string]float64
 }
 
 // dial connects and returns the client with its welcome.
@@ -144,8 +144,8 @@ func (c *client) expectClose(code ws.StatusCode) {
 }
 
 // lines returns the levels in the order: left forward, left backward, right forward, right backward.
-func (m message) lines() [4]int {
-	return [4]int{m.Lines["left.forward"], m.Lines["left.backward"], m.Lines["right.forward"], m.Lines["right.backward"]}
+func (m message) lines() [4]float64 {
+	return [4]float64{m.Lines["left.forward"], m.Lines["left.backward"], m.Lines["right.forward"], m.Lines["right.backward"]}
 }
 
 // logBuffer is a log that a test can read while it is written.

@@ -35,21 +35,13 @@ type config struct {
 		TTL      duration `toml:"ttl"`
 		DeadTime duration `toml:"dead_time"`
 	} `toml:"drive"`
-	Motors struct {
-		Left  motorConfig `toml:"left"`
-		Right motorConfig `toml:"right"`
-	} `toml:"motors"`
 	Camera struct {
-		URL string `toml:"url"`
+		URL  string  `toml:"url"`
+		Step float64 `toml:"step"` // degrees of a cam_ word without a number
 	} `toml:"camera"`
+	wiring
 
 	file string
-}
-
-type motorConfig struct {
-	Forward  string `toml:"forward"`
-	Backward string `toml:"backward"`
-	Enable   string `toml:"enable"`
 }
 
 // duration is written as Go writes it: "500ms".
@@ -107,12 +99,16 @@ func loadConfig(args []string, getenv func(string) string) (*config, error) {
 	return c, nil
 }
 
+// processors is how many there are for loops; see openDecks, which adds to GOMAXPROCS.
+var processors = runtime.GOMAXPROCS(0)
+
 // flags sets the defaults and binds the flags.
 func (c *config) flags() *flag.FlagSet {
-	c.Addr, c.Loops, c.LogLevel = ":9900", runtime.GOMAXPROCS(0), zapcore.InfoLevel
+	c.Addr, c.Loops, c.LogLevel = ":9900", processors, zapcore.InfoLevel
 	c.MaxPerAddr = 1000
 	c.Drive.TTL, c.Drive.DeadTime = duration(hardware.DefaultTTL), duration(hardware.DefaultDeadTime)
-	c.Camera.URL = "http://HOST:8080/?action=stream"
+	c.Camera.URL, c.Camera.Step = "http://HOST:8080/?action=stream", 10
+	c.wiring.setDefaults()
 
 	f := flag.NewFlagSet("roverd serve", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // the error says it all; `roverd help` lists the flags
@@ -188,16 +184,18 @@ func (c *config) check() error {
 			return fmt.Errorf("%s: camera.url = %q: want an http or https address, or \"\" for none", where, c.Camera.URL)
 		}
 	}
+	if c.Camera.Step <= 0 || c.Camera.Step > 90 {
+		return fmt.Errorf("%s: camera.step = %v: want degrees, up to 90", where, c.Camera.Step)
+	}
 	if !c.wired() {
 		return nil
 	}
-	for _, m := range []struct{ key, line string }{
-		{"motors.left.forward", c.Motors.Left.Forward}, {"motors.left.backward", c.Motors.Left.Backward},
-		{"motors.right.forward", c.Motors.Right.Forward}, {"motors.right.backward", c.Motors.Right.Backward},
-	} {
-		if m.line == "" {
-			return fmt.Errorf("%s: %s is missing: each motor needs the lines \"forward\" and \"backward\"", where, m.key)
-		}
+	err := c.wiring.resolve()
+	if err == nil {
+		err = c.wiring.check()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", where, err)
 	}
 	return nil
 }
@@ -211,20 +209,14 @@ func openFiles() int {
 	return int(min(limit.Cur, 10_000_000))
 }
 
-// wired tells whether any line of a motor is named.
-func (c *config) wired() bool {
-	return c.Motors.Left != motorConfig{} || c.Motors.Right != motorConfig{}
-}
-
 // simulated tells whether the car is: on request, and whenever its wiring is not known.
 func (c *config) simulated() bool { return c.Sim || !c.wired() }
 
 // car returns the hardware's part of the config.
 func (c *config) car() hardware.Config {
-	return hardware.Config{
-		Wiring:   hardware.Wiring{Left: hardware.Motor(c.Motors.Left), Right: hardware.Motor(c.Motors.Right)},
-		TTL:      time.Duration(c.Drive.TTL),
-		DeadTime: time.Duration(c.Drive.DeadTime),
-		Servos:   c.simulated(), // servos on real lines need PWM, which roverd does not have yet
+	ttl, deadTime := time.Duration(c.Drive.TTL), time.Duration(c.Drive.DeadTime)
+	if !c.wired() {
+		return hardware.SimulatedCar(ttl, deadTime)
 	}
+	return c.wiring.hardware(ttl, deadTime)
 }

@@ -37,7 +37,7 @@ func TestConfigOverrides(t *testing.T) {
 	if !c.Open || c.Loops != 1 || c.car().TTL != 250*time.Millisecond { // file over default
 		t.Errorf("the config is %+v", c)
 	}
-	if c.simulated() || c.car().Wiring.Right.Enable != "GPIO17" || c.car().Servos {
+	if car := c.car(); c.simulated() || car.Motors.Right.Enable != "GPIO17" || car.Servos() {
 		t.Errorf("the car is %+v", c.car())
 	}
 	if c, err = loadConfig([]string{"-sim"}, getenv); err != nil || !c.simulated() {

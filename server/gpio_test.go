@@ -121,8 +121,12 @@ func TestGPIOWords(t *testing.T) {
 		driver.send(tt.word)
 		r.wantSoon(tt.word, 4*time.Second, tt.want...)
 		driver.expectState(tt.word, func(m message) bool {
-			return slices.Equal(tt.want, []int{m.Lines["left.forward"], m.Lines["left.backward"], m.Lines["left.enable"],
-				m.Lines["right.forward"], m.Lines["right.backward"], m.Lines["right.enable"]})
+			for i, role := range []string{"left.forward", "left.backward", "left.enable", "right.forward", "right.backward", "right.enable"} {
+				if m.Lines[role] != float64(tt.want[i]) {
+					return false
+				}
+			}
+			return true
 		})
 	}
 	driver.send("cam_up")

@@ -18,8 +18,6 @@ import (
 const (
 	protocol   = 1
 	maxMessage = 4 << 10 // bytes of a client's message
-
-	camStep = 10.0 // degrees of a cam_ word without a number
 )
 
 // words maps the ten words to the command they stand for at full speed, or for one degree. They are a promise to every
@@ -39,6 +37,8 @@ var words = map[string]hardware.Command{
 
 const wordList = "up back left right stop cam_up cam_down cam_left cam_right cam_init"
 
+const notDriver = "not_driver" // the code of a refusal
+
 // wireError is a refusal as the client sees it.
 type wireError struct {
 	code, message string
@@ -46,8 +46,9 @@ type wireError struct {
 
 func (e *wireError) Error() string { return e.message }
 
-// parseCommand reads a client's message: a word, and perhaps a number (percent for driving, degrees for the camera).
-func parseCommand(p []byte) (hardware.Command, error) {
+// parseCommand reads a client's message: a word, and perhaps a number (percent for driving, degrees for the camera, of
+// which camStep are turned without one).
+func parseCommand(p []byte, camStep float64) (hardware.Command, error) {
 	word, number, hasNumber := bytes.Cut(bytes.TrimSpace(p), []byte(" "))
 	cmd, ok := words[string(word)]
 	if !ok {
@@ -124,7 +125,9 @@ type stateMessage struct {
 	Estop   bool         `json:"estop"`
 	Cause   string       `json:"cause"`
 	Viewers int64        `json:"viewers"`
-	Lines   levels       `json:"lines"`
+	Fault   string       `json:"fault,omitempty"`
+	Lines   readings     `json:"lines"`
+	Sensors readings     `json:"sensors"`
 }
 
 type motion struct {
@@ -137,31 +140,41 @@ type cameraState struct {
 	Tilt float64 `json:"tilt"`
 }
 
-// levels are the lines' levels, by the part that each plays. As JSON they are one object, in the order of the lines.
-type levels struct {
-	lines []string // as in left.forward
-	bits  uint64
+// readings are numbers by name. As JSON they are one object, in their order; what is not known is null.
+type readings struct {
+	names  []string // as in left.forward
+	values [max(hardware.MaxOutputs, hardware.MaxSensors)]float64
 }
 
-func (l levels) MarshalJSON() ([]byte, error) {
+func (r readings) MarshalJSON() ([]byte, error) {
 	p := []byte{'{'}
-	for i, line := range l.lines {
+	for i, name := range r.names {
 		if i > 0 {
 			p = append(p, ',')
 		}
-		p = strconv.AppendUint(append(strconv.AppendQuote(p, line), ':'), l.bits>>i&1, 10)
+		p = append(strconv.AppendQuote(p, name), ':')
+		if v := r.values[i]; math.IsInf(v, 0) {
+			p = append(p, "null"...)
+		} else {
+			p = strconv.AppendFloat(p, round(v), 'f', -1, 64)
+		}
 	}
 	return append(p, '}'), nil
 }
 
 // setCar writes the car's own part of the state.
-func (m *stateMessage) setCar(s hardware.State, lines []string, servos bool) {
-	m.Seq, m.Motion, m.Cause = s.Seq, motion{s.Left, s.Right}, s.Cause
-	if servos {
-		m.Camera = &cameraState{s.Pan, s.Tilt}
+func (m *stateMessage) setCar(s hardware.State, car *hardware.Car) {
+	m.Seq, m.Motion, m.Estop, m.Cause, m.Fault = s.Seq, motion{round(s.Left), round(s.Right)}, s.EStop, s.Cause, s.Fault
+	if car.Config().Servos() {
+		m.Camera = &cameraState{round(s.Pan), round(s.Tilt)}
 	}
-	m.Lines = levels{lines, s.Levels}
+	m.Lines.names, m.Sensors.names = car.Roles(), car.Sensors()
+	copy(m.Lines.values[:], s.Outputs[:])
+	copy(m.Sensors.values[:], s.Sensors[:])
 }
+
+// round leaves three decimals, which is more than any motor can tell apart.
+func round(v float64) float64 { return math.Round(v*1000) / 1000 }
 
 func encode(message any) []byte {
 	p, err := json.Marshal(message)
@@ -197,6 +210,10 @@ func appendError(dst []byte, err error) []byte {
 		code = "no_camera"
 	case errors.Is(err, hardware.ErrBusy):
 		code = "busy"
+	case errors.Is(err, hardware.ErrEStop):
+		code = "estop"
+	case errors.Is(err, hardware.ErrBlocked):
+		code = "blocked"
 	case errors.Is(err, hardware.ErrOff):
 		code = "off"
 	}

@@ -22,13 +22,13 @@ func TestParseCommand(t *testing.T) {
 		"up 1000":       {Kind: hardware.Drive, Left: 1, Right: 1}, // clamped
 		"up -5":         {Kind: hardware.Drive},                    // clamped: back is another word
 		" stop\r\n":     {Kind: hardware.Stop},
-		"cam_up":        {Kind: hardware.Turn, Tilt: camStep},
+		"cam_up":        {Kind: hardware.Turn, Tilt: 10},
 		"cam_down  2.5": {Kind: hardware.Turn, Tilt: -2.5},
 		"cam_left 90":   {Kind: hardware.Turn, Pan: -90},
 		"cam_right 1":   {Kind: hardware.Turn, Pan: 1},
 		"cam_init":      {Kind: hardware.Centre},
 	} {
-		if got, err := parseCommand([]byte(text)); err != nil || got != want {
+		if got, err := parseCommand([]byte(text), 10); err != nil || got != want {
 			t.Errorf("%q is %+v, %v; want %+v", text, got, err, want)
 		}
 	}
@@ -40,7 +40,7 @@ func FuzzParseCommand(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
-		cmd, err := parseCommand(p)
+		cmd, err := parseCommand(p, 10)
 		if err != nil {
 			var m message
 			if err := json.Unmarshal(appendError(nil, err), &m); err != nil || m.Op != "error" || m.Code == "" || m.Message == "" {
@@ -78,7 +78,7 @@ func TestResults(t *testing.T) {
 // all, would save of a state, and what it would cost a loop. The README says why it is not offered.
 func BenchmarkStateDeflated(b *testing.B) {
 	state := encode(&stateMessage{Op: "state", Seq: 1234, Driver: "v17", Cause: "command", Viewers: 250,
-		Lines: levels{lines: []string{"left.forward", "left.backward", "right.forward", "right.backward"}, bits: 5}})
+		Lines: readings{names: []string{"left.forward", "left.backward", "right.forward", "right.backward"}, values: [16]float64{1, 0, 1}}})
 	var out bytes.Buffer
 	w, _ := flate.NewWriter(&out, flate.BestCompression)
 	for b.Loop() {

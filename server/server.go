@@ -74,21 +74,30 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 	s.gate = newGate(cfg.MaxConns, cfg.MaxPerAddr)
 	s.settler = newSettler()
 
-	lines, where := hardware.Lines(hardware.Simulated{}), "simulated"
-	if !cfg.simulated() {
-		if lines, where, err = hardware.OpenLines(cfg.car().Wiring); err != nil {
-			for _, ln := range listeners {
-				ln.Close()
-			}
-			return nil, nil, fmt.Errorf("%s: %w", cfg.file, err)
+	car := cfg.car()
+	if s.car, s.where, err = newCar(&car, cfg.simulated(), s.carChanged); err != nil {
+		for _, ln := range listeners {
+			ln.Close()
 		}
+		return nil, nil, fmt.Errorf("%s: %w", cfg.file, err)
 	}
-	s.where = where
-	s.car = hardware.New(cfg.car(), lines, s.carChanged)
-	s.carChanged(hardware.State{})
-	s.welcomeControl = newWelcome("control", s.car.TTL(), where, cfg.Camera.URL)
-	s.welcomeView = newWelcome("view", s.car.TTL(), where, cfg.Camera.URL)
+	s.carChanged(s.car.State())
+	s.welcomeControl = newWelcome("control", s.car.TTL(), s.where, cfg.Camera.URL)
+	s.welcomeView = newWelcome("view", s.car.TTL(), s.where, cfg.Camera.URL)
 	return s, listeners, nil
+}
+
+// newCar takes the board's lines, or simulates them. where is what car it is.
+func newCar(cfg *hardware.Config, simulated bool, onChange func(hardware.State)) (car *hardware.Car, where string, err error) {
+	report := func(sensor int, value float64) { car.Report(sensor, value) }
+	var lines hardware.Lines
+	if simulated {
+		lines, where = hardware.NewWorld(cfg, report), "simulated"
+	} else if lines, where, err = hardware.OpenLines(cfg.Outputs()); err != nil {
+		return nil, "", err
+	}
+	car = hardware.New(*cfg, lines, nil, onChange)
+	return car, where, nil
 }
 
 // run serves until ctx ends or a part fails; then it stops all parts, the car first, and waits for every one. When hurry
@@ -169,8 +178,8 @@ func (s *server) sayGoodbye(hurry context.Context) {
 }
 
 func (s *server) openDecks(n int, fail func(error)) (err error) {
-	// Go takes a processor away from a thread in a system call only after 10 to 20 ms, and the acceptor waits in one:
-	// without a processor to spare each wait of it would stop a loop, and with it the car, for so long.
+	// Go takes a processor away from a thread in a system call after up to 20 ms, and the acceptor waits in one: without a
+	// processor to spare each wait of it could stop a loop, and with it the car, for so long.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), n+1))
 	s.acceptor, err = netpoll.NewAcceptor(func(err error) { s.trouble.Error("accept", zap.Error(err)) })
 	if err != nil {
@@ -231,6 +240,9 @@ func (s *server) join(g *guest, c *netpoll.Conn) *viewer {
 	v.deck.scratch = welcome.append(v.deck.scratch[:0], v.id)
 	v.send(ws.OpText, v.deck.scratch)
 	v.show(v.deck.topic.Load())
+	if v.deck.leaving {
+		v.close(ws.StatusGoingAway, "roverd is stopping")
+	}
 	return v
 }
 
@@ -248,7 +260,7 @@ func (s *server) command(v *viewer, cmd hardware.Command) error {
 	}
 	before := s.helm.driver
 	if !s.helm.take(v.id, cmd.At) {
-		return &wireError{"not_driver", fmt.Sprintf("%s drives; wait until it leaves or has been silent for %s", viewerName(before), helmIdle)}
+		return &wireError{notDriver, fmt.Sprintf("%s drives; wait until it leaves or has been silent for %s", viewerName(before), helmIdle)}
 	}
 	s.car.Do(cmd)
 	if before != v.id {
@@ -303,7 +315,7 @@ func (s *server) driverChanged(id uint64, why string) {
 
 // carChanged is told every new state of the car, on the car's goroutine.
 func (s *server) carChanged(state hardware.State) {
-	s.publisher.change(func(m *stateMessage) { m.setCar(state, s.car.Roles(), s.car.Servos()) })
+	s.publisher.change(func(m *stateMessage) { m.setCar(state, s.car) })
 }
 
 // lost notes the end of a connection, unless it is an ordinary one.

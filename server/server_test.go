@@ -122,19 +122,19 @@ func TestWords(t *testing.T) {
 	for _, tt := range []struct {
 		word        string
 		left, right float64
-		lines       [4]int
+		lines       [4]float64
 		camera      pose
 	}{
-		{"up", 1, 1, [4]int{1, 0, 1, 0}, pose{}},
-		{"back", -1, -1, [4]int{0, 1, 0, 1}, pose{}},
-		{"left", -1, 1, [4]int{0, 1, 1, 0}, pose{}},
-		{"right 60", 1, -1, [4]int{1, 0, 0, 1}, pose{}},
-		{"stop", 0, 0, [4]int{}, pose{}},
-		{"cam_up", 0, 0, [4]int{}, pose{0, 10}},
-		{"cam_down 25", 0, 0, [4]int{}, pose{0, -15}},
-		{"cam_left", 0, 0, [4]int{}, pose{-10, -15}},
-		{"cam_right 40.5", 0, 0, [4]int{}, pose{30.5, -15}},
-		{"cam_init", 0, 0, [4]int{}, pose{}},
+		{"up", 1, 1, [4]float64{1, 0, 1, 0}, pose{}},
+		{"back", -1, -1, [4]float64{0, 1, 0, 1}, pose{}},
+		{"left", -1, 1, [4]float64{0, 1, 1, 0}, pose{}},
+		{"right 60", 0.6, -0.6, [4]float64{1, 0, 0, 1}, pose{}},
+		{"stop", 0, 0, [4]float64{}, pose{}},
+		{"cam_up", 0, 0, [4]float64{}, pose{0, 10}},
+		{"cam_down 25", 0, 0, [4]float64{}, pose{0, -15}},
+		{"cam_left", 0, 0, [4]float64{}, pose{-10, -15}},
+		{"cam_right 40.5", 0, 0, [4]float64{}, pose{30.5, -15}},
+		{"cam_init", 0, 0, [4]float64{}, pose{}},
 	} {
 		driver.send(tt.word)
 		// The dead time may outlast a command's time to live; a held button repeats.
@@ -158,8 +158,8 @@ func TestCarStopsWhenTheDriverFallsSilent(t *testing.T) {
 	addr, _ := start(t)
 	driver, _ := dial(t, addr)
 	driver.send("up")
-	driver.expectState("driving", func(m message) bool { return m.Motion.Left == 1 && m.lines() == [4]int{1, 0, 1, 0} })
-	driver.expectState("stopped", func(m message) bool { return m.Cause == "ttl" && m.lines() == [4]int{} })
+	driver.expectState("driving", func(m message) bool { return m.Motion.Left == 1 && m.lines() == [4]float64{1, 0, 1, 0} })
+	driver.expectState("stopped", func(m message) bool { return m.Cause == "ttl" && m.lines() == [4]float64{} })
 }
 
 // However the driver goes, the car stops at once: the time to live here is far longer than the test waits.
@@ -179,7 +179,7 @@ func TestCarStopsWhenTheDriverGoes(t *testing.T) {
 			watcher.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
 			leave(driver)
 			m := watcher.expectState("stopped and free", func(m message) bool { return m.Motion.Left == 0 && m.Driver == "" })
-			if m.Cause != "disconnect" || m.lines() != [4]int{} {
+			if m.Cause != "disconnect" || m.lines() != [4]float64{} {
 				t.Errorf("the state is %+v", m)
 			}
 		})

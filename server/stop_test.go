@@ -43,14 +43,15 @@ func TestStoppingSaysGoodbye(t *testing.T) {
 // failingLines can be set once the test lets them, and not afterwards.
 type failingLines struct{ broken atomic.Bool }
 
-func (l *failingLines) Set([]int) error {
+func (l *failingLines) Set([]float64) error {
 	if l.broken.Load() {
 		return errors.New("input/output error")
 	}
 	return nil
 }
 
-func (l *failingLines) Close() error { return nil }
+func (l *failingLines) Failed() <-chan error { return nil }
+func (l *failingLines) Close() error         { return nil }
 
 // If the lines can't be set low at the end, the log does not say that the car stands, nor the exit code that all is well.
 func TestStoppingTellsOfAFault(t *testing.T) {
@@ -65,7 +66,7 @@ func TestStoppingTellsOfAFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := &failingLines{}
-	s.car = hardware.New(cfg.car(), lines, s.carChanged)
+	s.car = hardware.New(cfg.car(), lines, nil, s.carChanged)
 	ctx, stop := context.WithCancel(context.Background())
 	in, out := io.Pipe()
 	ended := make(chan error, 1)
