@@ -1,0 +1,155 @@
+package hardware
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestEmergencyStopLatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, Config{Pan: testServo, Tilt: testServo})
+		defer r.end()
+		r.drive(1, 1)
+		if res := r.do(Command{Kind: EStop}); !res.Applied {
+			t.Errorf("answered with %+v", res)
+		}
+		r.wantLines("stopped", 0, 0, 0, 0, 0, 0, 0, 0)
+		if s := r.state(); !s.EStop || s.Cause != CauseEStop {
+			t.Errorf("the state is %+v", s)
+		}
+		if res := r.drive(1, 1); res.Applied || !errors.Is(res.Err, ErrEStop) {
+			t.Errorf("driving was answered with %+v", res)
+		}
+		r.do(Command{Kind: Stop})
+		if res := r.drive(-1, -1); !errors.Is(res.Err, ErrEStop) {
+			t.Errorf("a stop in between ends it: %+v", res)
+		}
+		if res := r.do(Command{Kind: Turn, Pan: 5}); !res.Applied {
+			t.Errorf("the camera was answered with %+v", res)
+		}
+		time.Sleep(time.Hour)
+		r.do(Command{Kind: Reset})
+		if s := r.state(); s.EStop {
+			t.Errorf("after the reset: %+v", s)
+		}
+		if res := r.drive(1, 1); !res.Applied {
+			t.Errorf("then driving was answered with %+v", res)
+		}
+	})
+}
+
+// What was asked while the emergency stop held is not driven when it ends, in whatever pace the commands come.
+func TestResetDrivesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, Config{})
+		defer r.end()
+		now := time.Now()
+		r.Do(Command{Kind: EStop, At: now})
+		r.Do(Command{Kind: Drive, Left: 1, Right: 1, At: now})
+		r.Do(Command{Kind: Reset, At: now})
+		r.wantLines("after all three at once", 0, 0, 0, 0, 0, 0)
+	})
+}
+
+// However many stops wait, an emergency stop and its reset get through, and decide in their order.
+func TestEmergencyStopIsNeverDropped(t *testing.T) {
+	for _, last := range []Kind{EStop, Reset} {
+		synctest.Test(t, func(t *testing.T) {
+			r := start(t, Config{})
+			defer r.end()
+			r.drive(1, 1)
+			var other, ours inbox
+			r.lines.mu.Lock() // the car waits in Set
+			r.Do(Command{Kind: Stop, From: &other})
+			for range 3 * maxStops {
+				r.Do(Command{Kind: Stop, From: &other})
+			}
+			r.Do(Command{Kind: EStop, From: &ours})
+			r.Do(Command{Kind: last, From: &ours})
+			r.lines.mu.Unlock()
+			if s := r.state(); s.EStop != (last == EStop) {
+				t.Errorf("the last was %v, the state is %+v", last, s)
+			}
+			if len(other.results) != 3*maxStops+1 || len(ours.results) != 2 {
+				t.Errorf("%d and %d answers", len(other.results), len(ours.results))
+			}
+		})
+	}
+}
+
+// A sensor that forbids it stops the car and refuses to drive ahead; backing away and turning on the spot are allowed.
+func TestSensorStop(t *testing.T) {
+	for _, tt := range []struct {
+		sensor       Sensor
+		free, danger float64
+	}{
+		{Sensor{Name: "bumper", Kind: Contact, Stop: 1}, 0, 1},
+		{Sensor{Name: "sonar", Kind: Distance, Stop: 0.3}, NoEcho, 0.29},
+		{Sensor{Name: "sonar", Kind: Distance, Stop: 0.3}, 0.3, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := start(t, Config{Sensors: []Sensor{{Name: "other", Kind: Distance}, tt.sensor}})
+			defer r.end()
+			r.Report(0, 0.01)
+			r.Report(1, tt.free)
+			if res := r.drive(1, 1); !res.Applied {
+				t.Fatalf("with %v: %+v", tt.free, res)
+			}
+			r.Report(1, tt.danger)
+			r.wantLines("stopped", 0, 0, 0, 0, 0, 0)
+			if s := r.state(); s.Cause != CauseSensor || s.Sensors[0] != 0.01 || s.Sensors[1] != tt.danger {
+				t.Errorf("the state is %+v", s)
+			}
+			res := r.drive(1, 0.5)
+			if !errors.Is(res.Err, ErrBlocked) || res.Err.Error() != ErrBlocked.Error()+": "+tt.sensor.Name {
+				t.Errorf("driving ahead was answered with %+v", res)
+			}
+			for _, speeds := range [][2]float64{{1, -1}, {-1, -1}, {-1, 0}} {
+				if res := r.drive(speeds[0], speeds[1]); !res.Applied {
+					t.Errorf("%v was answered with %+v", speeds, res)
+				}
+			}
+			r.Report(1, tt.free)
+			if res := r.drive(1, 1); !res.Applied {
+				t.Errorf("free again: %+v", res)
+			}
+		})
+	}
+}
+
+// watchdog is a Watch that remembers.
+type watchdog struct {
+	r    *rig
+	told []time.Time
+	wet  bool // the lines were on when it was told for the first time
+}
+
+func (w *watchdog) Until(t time.Time) {
+	if len(w.told) == 0 {
+		w.wet = w.r.lines.now()[leftForward] > 0
+	}
+	w.told = append(w.told, t)
+}
+
+// The watch hears of a lease before the lines move on it, and that the car stands when they have fallen.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, Config{})
+		defer r.end()
+		w := &watchdog{r: r}
+		r.do(Command{Kind: Stop})
+		r.Car.watch = w // the car rests: its next turn is ordered behind this by the mailbox
+		begin := time.Now()
+		r.drive(1, 1)
+		time.Sleep(DefaultTTL / 2)
+		r.drive(1, 1)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		want := []time.Time{begin.Add(DefaultTTL), begin.Add(DefaultTTL * 3 / 2), {}}
+		if len(w.told) != len(want) || !w.told[0].Equal(want[0]) || !w.told[1].Equal(want[1]) || !w.told[2].IsZero() || w.wet {
+			t.Errorf("it was told %v, want %v; lines on before: %v", w.told, want, w.wet)
+		}
+	})
+}
