@@ -36,9 +36,12 @@ type message struct {
 	Driver  string
 	Motion  struct{ Left, Right float64 }
 	Camera  *struct{ Pan, Tilt float64 }
+	Estop   bool
 	Cause   string
+	Fault   string
 	Viewers int
 	Lines   map[string]float64
+	Sensors map[string]*float64 // nil: not known
 }
 
 // dial connects and returns the client with its welcome.

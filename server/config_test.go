@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,38 @@ func TestConfigOverrides(t *testing.T) {
 	}
 }
 
+// A preset is the wiring of a kit; what the file says beside it counts.
+func TestPreset(t *testing.T) {
+	file := write(t, "[motors]\npreset = \"donkeycar\"\nswap = true\n[motors.left]\nforward = \"GPIO5\"\ninvert = true\n[pan]\nline = \"GPIO12\"\nspeed = 90\n"+
+		"[[sensors]]\nname = \"bumper\"\nkind = \"contact\"\nline = \"GPIO6\"\nstop = true\ndebounce = \"5ms\"\n")
+	c, err := loadConfig([]string{"-config", file}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	car := c.car()
+	want := []string{"left.forward GPIO22", "left.backward GPIO27", "left.enable GPIO17",
+		"right.forward GPIO24", "right.backward GPIO5", "right.enable GPIO25", "camera.pan GPIO12"}
+	var got []string
+	for _, o := range car.Outputs() {
+		got = append(got, o.Role+" "+o.Line)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the outputs are %v, want %v", got, want)
+	}
+	if s := car.Sensors[0]; s.Stop != 1 || s.Debounce != 5*time.Millisecond || car.Pan.Speed != 90 || car.Pan.MaxAngle != 45 {
+		t.Errorf("the car is %+v", car)
+	}
+}
+
+// Every kit's wiring is whole.
+func TestKits(t *testing.T) {
+	for name := range kits {
+		if _, err := loadConfig([]string{"-config", write(t, "motors.preset = \""+name+"\"\n")}, noEnv); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A wrong config is refused by name, with what would be right, and exit code 2.
 func TestConfigErrors(t *testing.T) {
 	for _, tt := range []struct {
@@ -63,6 +96,22 @@ func TestConfigErrors(t *testing.T) {
 		{"wrong duration", "[drive]\nttl = \"fast\"\n", nil, "", []string{"car.toml", `"fast"`}},
 		{"ttl too long", "[drive]\nttl = \"1m\"\n", nil, "", []string{"car.toml", "drive.ttl", "50ms to 5s"}},
 		{"dead time", "[drive]\ndead_time = \"0s\"\n", nil, "", []string{"drive.dead_time", "1ms to 2s"}},
+		{"preset", "[motors]\npreset = \"lego\"\n", nil, "", []string{`motors.preset = "lego"`, "alphabot2", "donkeycar"}},
+		{"driver", l298n + "[motors]\ndriver = \"uln2003\"\n", nil, "", []string{`"uln2003"`, "tb6612fng", "relay"}},
+		{"frequency of a line", "motors.frequency = 20000\n" + l298n, nil, "", []string{"motors.frequency = 20000", "PWM channel", `"GPIO25"`}},
+		{"a relay that reverses", "motors.driver = \"relay\"\n" + l298n, nil, "", []string{"motors.left", "only the line"}},
+		{"two pins and an enable", "motors.driver = \"twopin\"\n" + l298n, nil, "", []string{`motors.left.enable = "GPIO25"`}},
+		{"standby", "motors.standby = \"GPIO5\"\n" + l298n, nil, "", []string{"motors.standby", "tb6612fng"}},
+		{"trim", l298n + "trim = 1.5\n", nil, "", []string{"motors.right.trim = 1.5", "0 to 1"}},
+		{"min duty", l298n + "min_duty = 1\n", nil, "", []string{"motors.right.min_duty = 1"}},
+		{"max duty", l298n + "min_duty = 0.5\nmax_duty = 0.4\n", nil, "", []string{"motors.right.max_duty = 0.4"}},
+		{"servo pulses", l298n + "[pan]\nline = \"GPIO5\"\nmin_pulse = \"100us\"\n", nil, "", []string{"pan: min_pulse = 100µs", "500µs to 2.5ms"}},
+		{"servo angles", l298n + "[tilt]\nline = \"GPIO5\"\nmin_angle = 50\n", nil, "", []string{"tilt: min_angle = 50"}},
+		{"servo home", l298n + "[tilt]\nline = \"GPIO5\"\nhome = 50\n", nil, "", []string{"tilt.home = 50", "-45 to 45"}},
+		{"sensor kind", l298n + "[[sensors]]\nname = \"nose\"\nkind = \"smell\"\nline = \"GPIO5\"\n", nil, "", []string{`sensor "nose": kind = "smell"`, "contact, distance or encoder"}},
+		{"sensor twice", l298n + strings.Repeat("[[sensors]]\nname = \"nose\"\nkind = \"contact\"\nline = \"GPIO5\"\n", 2), nil, "", []string{`sensors[1].name = "nose"`}},
+		{"sensor without trigger", l298n + "[[sensors]]\nname = \"sonar\"\nkind = \"distance\"\nline = \"GPIO5\"\n", nil, "", []string{`sensor "sonar": trigger`}},
+		{"sensor stop", l298n + "[[sensors]]\nname = \"sonar\"\nkind = \"distance\"\nline = \"GPIO5\"\ntrigger = \"GPIO6\"\nstop = true\n", nil, "", []string{"stop_below"}},
 		{"half a wiring", "[motors.left]\nforward = \"GPIO1\"\nbackward = \"GPIO2\"\n", nil, "", []string{"motors.right.forward is missing"}},
 		{"camera", "[camera]\nurl = \"/dev/video0\"\n", nil, "", []string{"camera.url", "/dev/video0", "http"}},
 		{"no file", "", []string{"-config", "/nowhere/car.toml"}, "", []string{"/nowhere/car.toml", "no such file"}},

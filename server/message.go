@@ -20,8 +20,8 @@ const (
 	maxMessage = 4 << 10 // bytes of a client's message
 )
 
-// words maps the ten words to the command they stand for at full speed, or for one degree. They are a promise to every
-// script that was ever written for the car: none of them changes.
+// words maps the words to the command they stand for at full speed, or for one degree. The first ten are a promise to
+// every script that was ever written for the car: none of them changes.
 var words = map[string]hardware.Command{
 	"up":        {Kind: hardware.Drive, Left: 1, Right: 1},
 	"back":      {Kind: hardware.Drive, Left: -1, Right: -1},
@@ -33,9 +33,11 @@ var words = map[string]hardware.Command{
 	"cam_left":  {Kind: hardware.Turn, Pan: -1},
 	"cam_right": {Kind: hardware.Turn, Pan: 1},
 	"cam_init":  {Kind: hardware.Centre},
+	"estop":     {Kind: hardware.EStop},
+	"reset":     {Kind: hardware.Reset},
 }
 
-const wordList = "up back left right stop cam_up cam_down cam_left cam_right cam_init"
+const wordList = "up back left right stop cam_up cam_down cam_left cam_right cam_init estop reset"
 
 const notDriver = "not_driver" // the code of a refusal
 
@@ -58,7 +60,7 @@ func parseCommand(p []byte, camStep float64) (hardware.Command, error) {
 	switch cmd.Kind {
 	case hardware.Turn:
 		amount = camStep
-	case hardware.Stop, hardware.Centre:
+	case hardware.Stop, hardware.EStop, hardware.Reset, hardware.Centre:
 		if hasNumber {
 			return cmd, &wireError{"bad_value", fmt.Sprintf("%s takes no number, but got %s", word, quote(number))}
 		}

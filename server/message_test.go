@@ -27,6 +27,8 @@ func TestParseCommand(t *testing.T) {
 		"cam_left 90":   {Kind: hardware.Turn, Pan: -90},
 		"cam_right 1":   {Kind: hardware.Turn, Pan: 1},
 		"cam_init":      {Kind: hardware.Centre},
+		"estop":         {Kind: hardware.EStop},
+		"reset":         {Kind: hardware.Reset},
 	} {
 		if got, err := parseCommand([]byte(text), 10); err != nil || got != want {
 			t.Errorf("%q is %+v, %v; want %+v", text, got, err, want)

@@ -246,7 +246,12 @@ func (s *server) join(g *guest, c *netpoll.Conn) *viewer {
 	return v
 }
 
-// command passes a viewer's command to the car if it may give it. Stopping needs no helm, only the right to control.
+// stops tells whether a command is about standing still: that needs no helm, only the right to control.
+func stops(kind hardware.Kind) bool {
+	return kind == hardware.Stop || kind == hardware.EStop || kind == hardware.Reset
+}
+
+// command passes a viewer's command to the car if it may give it.
 func (s *server) command(v *viewer, cmd hardware.Command) error {
 	if !v.control {
 		return &wireError{"not_allowed", "you may watch, not drive: only clients on the car's own computer may drive, unless roverd is started with -open"}
@@ -254,7 +259,10 @@ func (s *server) command(v *viewer, cmd hardware.Command) error {
 	defer stepAside()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if cmd.Kind == hardware.Stop {
+	if stops(cmd.Kind) {
+		if cmd.Kind != hardware.Stop {
+			s.log.Info("emergency stop", zap.Bool("reset", cmd.Kind == hardware.Reset), zap.String("by", viewerName(v.id)))
+		}
 		s.car.Do(cmd)
 		return nil
 	}

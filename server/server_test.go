@@ -207,6 +207,27 @@ func TestOneDrivesOthersWait(t *testing.T) {
 	}
 }
 
+// Anyone with the right to control presses the emergency stop and resets it, driver or not; until then nobody drives.
+func TestEmergencyStop(t *testing.T) {
+	addr, log := start(t)
+	driver, _ := dial(t, addr)
+	other, hello := dial(t, addr)
+	driver.send("up")
+	other.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
+	other.send("estop")
+	m := driver.expectState("stopped", func(m message) bool { return m.Estop && m.Motion.Left == 0 })
+	if m.Cause != "estop" || m.lines() != [4]float64{} {
+		t.Errorf("the state is %+v", m)
+	}
+	driver.send("up")
+	driver.expectError("estop")
+	other.send("reset")
+	driver.expectState("reset", func(m message) bool { return !m.Estop })
+	driver.send("up")
+	driver.expectState("driving again", func(m message) bool { return m.Motion.Left == 1 })
+	log.expect(t, `emergency stop	{"reset": false, "by": "`+hello.ID+`"}`)
+}
+
 // Whatever a client gets wrong, it is told so by name, and it and all others go on.
 func TestBadMessages(t *testing.T) {
 	addr, _ := start(t)

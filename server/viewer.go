@@ -81,7 +81,7 @@ func (v *viewer) command(p []byte, at time.Time) {
 		v.refuse(err)
 		return
 	}
-	if cmd.Kind != hardware.Stop {
+	if !stops(cmd.Kind) {
 		v.conn.Prefer(true) // it drives: its next command overtakes everyone
 		v.conn.SetDeadline(helmIdle)
 	}
