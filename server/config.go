@@ -34,6 +34,7 @@ type config struct {
 	Drive      struct {
 		TTL      duration `toml:"ttl"`
 		DeadTime duration `toml:"dead_time"`
+		OnFault  string   `toml:"on_fault"`
 	} `toml:"drive"`
 	Camera struct {
 		URL  string  `toml:"url"`
@@ -43,6 +44,12 @@ type config struct {
 
 	file string
 }
+
+// What happens when the car's lines fail.
+const (
+	faultExit = "exit" // the program ends, for whoever supervises it to start it again
+	faultStay = "stay" // it goes on serving, the car switched off
+)
 
 // duration is written as Go writes it: "500ms".
 type duration time.Duration
@@ -107,6 +114,7 @@ func (c *config) flags() *flag.FlagSet {
 	c.Addr, c.Loops, c.LogLevel = ":9900", processors, zapcore.InfoLevel
 	c.MaxPerAddr = 1000
 	c.Drive.TTL, c.Drive.DeadTime = duration(hardware.DefaultTTL), duration(hardware.DefaultDeadTime)
+	c.Drive.OnFault = faultExit
 	c.Camera.URL, c.Camera.Step = "http://HOST:8080/?action=stream", 10
 	c.wiring.setDefaults()
 
@@ -178,6 +186,9 @@ func (c *config) check() error {
 	}
 	if dead := time.Duration(c.Drive.DeadTime); dead < time.Millisecond || dead > 2*time.Second {
 		return fmt.Errorf("%s: drive.dead_time = %s: want 1ms to 2s", where, dead)
+	}
+	if c.Drive.OnFault != faultExit && c.Drive.OnFault != faultStay {
+		return fmt.Errorf("%s: drive.on_fault = %q: want %s or %s", where, c.Drive.OnFault, faultExit, faultStay)
 	}
 	if c.Camera.URL != "" {
 		if u, err := url.Parse(c.Camera.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" {

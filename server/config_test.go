@@ -96,6 +96,7 @@ func TestConfigErrors(t *testing.T) {
 		{"wrong duration", "[drive]\nttl = \"fast\"\n", nil, "", []string{"car.toml", `"fast"`}},
 		{"ttl too long", "[drive]\nttl = \"1m\"\n", nil, "", []string{"car.toml", "drive.ttl", "50ms to 5s"}},
 		{"dead time", "[drive]\ndead_time = \"0s\"\n", nil, "", []string{"drive.dead_time", "1ms to 2s"}},
+		{"on fault", "[drive]\non_fault = \"pray\"\n", nil, "", []string{"drive.on_fault", "exit or stay"}},
 		{"preset", "[motors]\npreset = \"lego\"\n", nil, "", []string{`motors.preset = "lego"`, "alphabot2", "donkeycar"}},
 		{"driver", l298n + "[motors]\ndriver = \"uln2003\"\n", nil, "", []string{`"uln2003"`, "tb6612fng", "relay"}},
 		{"frequency of a line", "motors.frequency = 20000\n" + l298n, nil, "", []string{"motors.frequency = 20000", "PWM channel", `"GPIO25"`}},

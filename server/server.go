@@ -116,6 +116,10 @@ func (s *server) run(ctx, hurry context.Context, listeners []*netpoll.Listener, 
 	s.publisher.publish() // so that a viewer finds a state from the first moment on
 	car.Go(func() {
 		carErr = s.car.Run(ctx)
+		if carErr != nil && s.cfg.Drive.OnFault == faultStay {
+			s.log.Error("the car is switched off", zap.Error(carErr))
+			return
+		}
 		fail(carErr)
 	})
 	publisher.Go(func() {

@@ -53,25 +53,36 @@ func (l *failingLines) Set([]float64) error {
 func (l *failingLines) Failed() <-chan error { return nil }
 func (l *failingLines) Close() error         { return nil }
 
-// If the lines can't be set low at the end, the log does not say that the car stands, nor the exit code that all is well.
-func TestStoppingTellsOfAFault(t *testing.T) {
-	cfg, err := loadConfig([]string{"-addr", "127.0.0.1:0"}, noEnv)
+// serveOn serves a car on lines, and returns what to stop it with, and where its end is told.
+func serveOn(t *testing.T, lines hardware.Lines, config string, log *logBuffer) (addr string, stop func(), ended chan error) {
+	t.Helper()
+	cfg, err := loadConfig([]string{"-addr", "127.0.0.1:0", "-config", write(t, config)}, noEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := newLogBuffer()
 	logger, closeLog := newLogger(cfg.LogLevel, log)
 	s, listeners, err := newServer(cfg, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := &failingLines{}
 	s.car = hardware.New(cfg.car(), lines, nil, s.carChanged)
 	ctx, stop := context.WithCancel(context.Background())
 	in, out := io.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- s.run(ctx, context.Background(), listeners, out) }()
-	c, _ := dial(t, announced(t, in))
+	ended = make(chan error, 1)
+	go func() {
+		err := s.run(ctx, context.Background(), listeners, out)
+		closeLog()
+		out.Close()
+		ended <- err
+	}()
+	return announced(t, in), stop, ended
+}
+
+// If the lines can't be set low at the end, the log does not say that the car stands, nor the exit code that all is well.
+func TestStoppingTellsOfAFault(t *testing.T) {
+	lines, log := &failingLines{}, newLogBuffer()
+	addr, stop, ended := serveOn(t, lines, "", log)
+	c, _ := dial(t, addr)
 	c.send("up")
 	c.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
 	lines.broken.Store(true)
@@ -79,9 +90,37 @@ func TestStoppingTellsOfAFault(t *testing.T) {
 	if err := <-ended; err == nil || !strings.Contains(err.Error(), "input/output error") {
 		t.Errorf("run returned %v", err)
 	}
-	out.Close()
-	if closeLog(); strings.Contains(log.String(), "the car stands") || !strings.Contains(log.String(), "the car may not stand") {
+	if strings.Contains(log.String(), "the car stands") || !strings.Contains(log.String(), "the car may not stand") {
 		t.Errorf("the log says\n%s", log)
+	}
+}
+
+// When a line fails while the car is driven, everyone is told which and why, and the program ends, or stays without a car
+// if it is told to.
+func TestFaultWhileDriving(t *testing.T) {
+	for _, stays := range []bool{false, true} {
+		config := ""
+		if stays {
+			config = "[drive]\non_fault = \"stay\"\n"
+		}
+		lines, log := &failingLines{}, newLogBuffer()
+		addr, stop, ended := serveOn(t, lines, config, log)
+		c, _ := dial(t, addr)
+		c.send("up")
+		c.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
+		lines.broken.Store(true)
+		c.send("back")
+		c.expectError("failed")
+		c.expectState("the fault", func(m message) bool { return m.Cause == "fault" && strings.Contains(m.Fault, "input/output error") })
+		if stays {
+			c.send("up")
+			c.expectError("off")
+			stop()
+		}
+		if err := <-ended; err == nil || !strings.Contains(err.Error(), "input/output error") {
+			t.Errorf("run returned %v", err)
+		}
+		stop()
 	}
 }
 
