@@ -21,6 +21,9 @@ import (
 const helpText = `roverd drives a robot car from any browser.
 
   roverd [serve] [flags]   serve the page and the car; the flags are below
+  roverd check [-config FILE] [-sim] [-wiggle]
+                           say what would work on this board and what would not;
+                           -wiggle asks, then moves one motor at a time
   roverd version           print version, commit and Go version
   roverd help              print this
 
@@ -59,6 +62,8 @@ func run(ctx, hurry context.Context, args []string, getenv func(string) string, 
 	switch command {
 	case "serve":
 		err = runServe(ctx, hurry, args, getenv, stdout, stderr)
+	case "check":
+		err = runCheck(ctx, args, getenv, os.Stdin, stdout)
 	case "version":
 		fmt.Fprintf(stdout, "roverd %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	case "help":
