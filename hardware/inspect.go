@@ -1,10 +1,10 @@
 package hardware
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -83,13 +83,10 @@ func Inspect(root string, cfg *Config) *Inspection {
 	if unix.Uname(&name) == nil {
 		in.Kernel = unix.ByteSliceToString(name.Release[:])
 	}
-	in.User = "NAME"
-	if u, err := user.Current(); err == nil {
-		in.User = u.Username
-	}
+	in.User = cmp.Or(os.Getenv("USER"), "NAME")
 	in.inspectSystem(root)
 	in.inspectPWMs(root)
-	in.inspectLines(cfg)
+	in.inspectLines(root, cfg)
 	return in
 }
 
@@ -149,7 +146,7 @@ func (in *Inspection) inspectPWMs(root string) {
 	for _, path := range chips {
 		device, err := filepath.EvalSymlinks(filepath.Join(path, "device"))
 		export := filepath.Join(path, "export")
-		p := PWMReport{Path: path, Device: filepath.Base(device), Group: group(export), Err: err}
+		p := PWMReport{Path: path, Device: filepath.Base(device), Group: group(root, export), Err: err}
 		p.Channels, _ = strconv.Atoi(strings.TrimSpace(read(path, "npwm")))
 		exported, _ := filepath.Glob(filepath.Join(path, "pwm[0-9]*"))
 		for _, channel := range exported {
@@ -164,14 +161,14 @@ func (in *Inspection) inspectPWMs(root string) {
 	}
 }
 
-func (in *Inspection) inspectLines(cfg *Config) {
+func (in *Inspection) inspectLines(root string, cfg *Config) {
 	var chips []*gpiocdev.Chip
 	for _, name := range gpiocdev.Chips() {
 		path := "/dev/" + name
 		if info, err := os.Lstat(path); err != nil || info.Mode()&os.ModeSymlink != 0 {
 			continue // Raspberry Pi OS keeps a former name of a chip as a link
 		}
-		report := ChipReport{Path: path, Group: group(path)}
+		report := ChipReport{Path: path, Group: group(root, path)}
 		chip, err := gpiocdev.NewChip(name)
 		if err != nil {
 			report.Err = err
@@ -259,14 +256,16 @@ func read(path ...string) string {
 }
 
 // group returns the name of the group that owns a file.
-func group(path string) string {
+func group(root, path string) string {
 	var stat unix.Stat_t
 	if unix.Stat(path, &stat) != nil {
 		return ""
 	}
 	id := strconv.Itoa(int(stat.Gid))
-	if g, err := user.LookupGroupId(id); err == nil {
-		return g.Name
+	for line := range strings.Lines(read(root, "etc/group")) {
+		if f := strings.Split(line, ":"); len(f) > 2 && f[2] == id { // group(5)
+			return f[0]
+		}
 	}
 	return id
 }

@@ -1,6 +1,7 @@
 package hardware
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -72,6 +73,7 @@ func TestInspectPWM(t *testing.T) {
 		device + "pwm/pwmchip0/npwm":            "2\n",
 		device + "pwm/pwmchip0/export":          "",
 		device + "pwm/pwmchip0/pwm1/duty_cycle": "0\n",
+		"etc/group":                             fmt.Sprintf("root:x:4294967295:\nwheels:x:%d:pi\n", os.Getgid()),
 	})
 	for _, tt := range []struct {
 		line string
@@ -91,7 +93,7 @@ func TestInspectPWM(t *testing.T) {
 			if l.Err == nil || !strings.Contains(l.Err.Error(), tt.err) {
 				t.Errorf("%s: the error is %v, want one that says %s", tt.line, l.Err, tt.err)
 			}
-		case l.Err != nil || l.Used != tt.used || l.Chip != "fe20c000.pwm" || filepath.Base(l.Path) != "pwmchip0":
+		case l.Err != nil || l.Used != tt.used || l.Chip != "fe20c000.pwm" || l.Group != "wheels" || filepath.Base(l.Path) != "pwmchip0":
 			t.Errorf("%s: %+v", tt.line, l)
 		}
 	}

@@ -187,9 +187,9 @@ func (f *findings) judgeChips(board *hardware.Inspection) {
 	}
 }
 
-// usable tells whether any chip could be opened; if none could, every line would only say so again.
+// usable tells whether there is a chip to drive; where there is none, every line would only say so again.
 func usable(board *hardware.Inspection) bool {
-	return slices.ContainsFunc(board.Chips, func(c hardware.ChipReport) bool { return c.Err == nil })
+	return slices.ContainsFunc(board.Chips, func(c hardware.ChipReport) bool { return c.Err == nil && c.V2 })
 }
 
 func (f *findings) judgeLines(board *hardware.Inspection) {

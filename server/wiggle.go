@@ -208,7 +208,7 @@ func (w *wiring) mend(left, right sight) string {
 			fmt.Fprintf(&text, "The motor of [%s] did not turn: is its battery on, and the battery's ground joined to the board's? If it hums, raise min_duty.\n", m.section)
 		case m.ahead:
 			fmt.Fprintf(&text, "The motor of [%s] turns the right way.\n", m.section)
-		case m.Backward == "":
+		case w.Motors.Driver == hardware.Relay:
 			fmt.Fprintf(&text, "The motor of [%s] turns the wrong way: swap its two wires at the relay.\n", m.section)
 		default:
 			fmt.Fprintf(&text, "The motor of [%s] turns the wrong way.\n", m.section)
