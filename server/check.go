@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runCheck says what would work of the car on this board, and what would not. It takes no line, so nothing moves, unless
-// -wiggle asks for it.
+// runCheck says what would work of the car on this board, and what would not. It takes no line, so nothing moves,
+// unless -wiggle asks for it.
 func runCheck(ctx context.Context, args []string, getenv func(string) string, in io.Reader, stdout io.Writer) error {
 	var file string
 	var sim, move bool
@@ -273,7 +273,7 @@ func (f *findings) judgePWMs(board *hardware.Inspection) {
 		case l.Err != nil && errors.Is(l.Err, os.ErrPermission):
 			f.add(bad, about, "%v; %s", l.Err, permit("pwm", l.Group, board.User))
 		case l.Err != nil && l.Path == "" && isPi(board):
-			f.add(bad, about, "%v; add dtoverlay=pwm-2chan to config.txt and reboot (for other pins than GPIO18 and 19 see its README)", l.Err)
+			f.add(bad, about, "%v; add dtoverlay=pwm-2chan to config.txt for GPIO18 and 19, or dtoverlay=pwm-2chan,pin=12,func=4,pin2=13,func2=4, and reboot", l.Err)
 		case l.Err != nil:
 			f.add(bad, about, "%v", l.Err)
 		case l.Used:

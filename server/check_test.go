@@ -139,11 +139,13 @@ func TestCheckJudges(t *testing.T) {
 		// Buses.
 		{"I2C and the memory of a HAT", pi4, "pinctrl-bcm2711", l298n + "[pan]\nline = \"GPIO2\"\n[tilt]\nline = \"GPIO0\"\n",
 			func(b *hardware.Inspection) { b.Buses = []string{"i2c-1"} }, []finding{
-				{fair, "camera.pan GPIO2", "dtparam=i2c_arm=off"}, {fair, "camera.tilt GPIO0", "HAT"},
+				{fair, "camera.tilt GPIO0", "HAT"}, {fair, "camera.pan GPIO2", "dtparam=i2c_arm=off"},
 			}},
 		{"I2C is off", pi4, "pinctrl-bcm2711", l298n + "[pan]\nline = \"GPIO2\"\n", nil, nil},
 		{"SPI", pi4, "pinctrl-bcm2711", l298n + "[pan]\nline = \"GPIO10\"\n", func(b *hardware.Inspection) { b.Buses = []string{"spidev0.1"} },
 			[]finding{{fair, "camera.pan GPIO10", "dtparam=spi=off"}}},
+		{"several lines on one bus", pi4, "pinctrl-bcm2711", l298n + "[pan]\nline = \"GPIO10\"\n[tilt]\nline = \"GPIO11\"\n",
+			func(b *hardware.Inspection) { b.Buses = []string{"spidev0.0"} }, []finding{{fair, "camera.pan GPIO10, camera.tilt GPIO11", "/dev/spidev0"}}},
 		{"the serial port", pi4, "pinctrl-bcm2711", l298n + "[pan]\nline = \"GPIO15\"\n", func(b *hardware.Inspection) { b.Serial = "ttyS0" },
 			[]finding{{fair, "camera.pan GPIO15", "the serial port /dev/ttyS0"}}},
 		{"the console", pi4, "pinctrl-bcm2711", l298n + "[pan]\nline = \"GPIO15\"\n",

@@ -35,8 +35,8 @@ func (p *pinout) pins() (all []*hardware.LineReport) {
 	return all
 }
 
-// pulledUp tells what a pin is from power-on until a program takes it: GPIO0 to 8 are pulled up, the others down (BCM2835
-// ARM Peripherals, table 6-31; RP1 Peripherals has the same).
+// pulledUp tells what a pin is from power-on until a program takes it: GPIO0 to 8 are pulled up, the others down
+// (BCM2835 ARM Peripherals, table 6-31; RP1 Peripherals has the same).
 func pulledUp(pin int) bool { return pin <= 8 }
 
 // judgeBoot warns of the lines that are on before roverd runs.
@@ -117,23 +117,29 @@ func (p *pinout) judgeBuses(f *findings) {
 		}
 	}
 	spi := slices.ContainsFunc(p.board.Buses, func(s string) bool { return strings.HasPrefix(s, "spidev0.") })
-	for _, l := range p.pins() {
-		about := l.Role + " " + l.Line
-		switch pin := l.Offset; {
-		case pin <= 1:
-			f.add(fair, about, "at boot the firmware looks for the memory of a HAT on GPIO0 and 1, so the line moves by itself; choose another pin")
-		case pin <= 3 && slices.Contains(p.board.Buses, "i2c-1"):
-			f.add(fair, about, "GPIO2 and 3 are probably the I2C bus /dev/i2c-1: its devices would be cut off, and its traffic seen on the line before "+
-				"roverd starts; choose another pin, or dtparam=i2c_arm=off in config.txt if nothing needs the bus")
-		case pin >= 7 && pin <= 11 && spi:
-			f.add(fair, about, "GPIO7 to 11 are probably the SPI bus /dev/spidev0.*: its devices would be cut off, and chip selects are high when idle; "+
-				"choose another pin, or dtparam=spi=off in config.txt if nothing needs the bus")
-		case (pin == 14 || pin == 15) && serial != "" && slices.Contains(p.board.Console, serial):
-			f.add(fair, about, "GPIO14 and 15 are the kernel's console (console=%s), which writes on them at boot; choose another pin, or switch it off: "+
-				"sudo raspi-config, Interface Options, Serial Port", serial)
-		case (pin == 14 || pin == 15) && serial != "":
-			f.add(fair, about, "GPIO14 and 15 are probably the serial port /dev/%s, idle is high; choose another pin, or switch it off: "+
-				"sudo raspi-config, Interface Options, Serial Port", serial)
+	console := slices.Contains(p.board.Console, serial)
+	const serialOff = "choose others, or switch it off: sudo raspi-config, Interface Options, Serial Port"
+	for _, bus := range []struct {
+		there       bool
+		first, last int // pins
+		text        string
+	}{
+		{true, 0, 1, "at boot the firmware looks for the memory of a HAT on GPIO0 and 1, so they move by themselves; choose others"},
+		{slices.Contains(p.board.Buses, "i2c-1"), 2, 3, "GPIO2 and 3 are probably the I2C bus /dev/i2c-1: its devices would be cut off, " +
+			"and its traffic moves them until roverd starts; choose others, or dtparam=i2c_arm=off in config.txt"},
+		{spi, 7, 11, "GPIO7 to 11 are probably the SPI bus /dev/spidev0.*: its devices would be cut off, and idle chip selects are high; " +
+			"choose others, or dtparam=spi=off in config.txt"},
+		{serial != "" && console, 14, 15, "GPIO14 and 15 are the kernel's console (console=" + serial + "), which writes on them at boot; " + serialOff},
+		{serial != "" && !console, 14, 15, "GPIO14 and 15 are probably the serial port /dev/" + serial + ", whose idle is high; " + serialOff},
+	} {
+		var lines []string
+		for _, l := range p.pins() {
+			if bus.there && bus.first <= l.Offset && l.Offset <= bus.last {
+				lines = append(lines, l.Role+" "+l.Line)
+			}
+		}
+		if lines != nil {
+			f.add(fair, strings.Join(lines, ", "), "%s", bus.text)
 		}
 	}
 }
