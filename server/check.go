@@ -147,11 +147,9 @@ func judge(cfg *config, car *hardware.Config, board *hardware.Inspection) findin
 	f.judgeLines(board)
 	f.judgePWMs(board)
 	p := pinout{board}
-	if isPi(board) {
-		p.judgeBoot(&f)
-		p.judgeBuses(&f)
-		p.judgePWMPins(&f)
-	}
+	p.judgeBoot(&f)
+	p.judgeBuses(&f)
+	p.judgePWMPins(&f)
 	f.judgeRelease(board, p.label())
 	return f
 }

@@ -73,10 +73,15 @@ func TestCheckJudges(t *testing.T) {
 		{"no chip and no config", "", "x", "", func(b *hardware.Inspection) { b.Chips = nil }, nil},
 		{"no permission", pi4, "pinctrl-bcm2711", l298n, func(b *hardware.Inspection) {
 			b.Chips[0].Err = &os.PathError{Op: "open", Path: "/dev/gpiochip0", Err: os.ErrPermission}
+			for i := range b.Lines {
+				b.Lines[i] = hardware.LineReport{Role: b.Lines[i].Role, Err: errors.New("no chip to look for it")}
+			}
 		}, []finding{{bad, "/dev/gpiochip0", "sudo usermod -aG gpio pi"}}},
 		{"no permission for anybody", pi4, "pinctrl-bcm2711", l298n, func(b *hardware.Inspection) {
 			b.Chips[0].Err, b.Chips[0].Group = os.ErrPermission, "root"
 		}, []finding{{bad, "/dev/gpiochip0", "by a udev rule of the subsystem gpio"}}},
+		{"no permission and no config", pi4, "pinctrl-bcm2711", "", func(b *hardware.Inspection) { b.Chips[0].Err = os.ErrPermission },
+			[]finding{{fair, "/dev/gpiochip0", "sudo usermod"}}},
 		{"no permission for a chip that is not needed", pi4, "pinctrl-bcm2711", l298n, func(b *hardware.Inspection) {
 			b.Chips = append(b.Chips, hardware.ChipReport{Path: "/dev/gpiochip1", Err: os.ErrPermission, Group: "gpio"})
 		}, []finding{{fair, "/dev/gpiochip1", "sudo usermod"}}},
@@ -122,6 +127,9 @@ func TestCheckJudges(t *testing.T) {
 		}},
 		{"an input that is pulled up while the enable is not", pi4, "pinctrl-bcm2711", motors("GPIO5 GPIO24 GPIO25", "GPIO22 GPIO27 GPIO17"), nil, []finding{
 			{fair, "left.forward GPIO5", "only the line that enables the motor keeps it off"},
+		}},
+		{"a pin that the board pulls up", pi4, "pinctrl-bcm2711", motors("GPIO23 GPIO24 GPIO2", "GPIO22 GPIO27 GPIO17"), nil, []finding{
+			{fair, "left.enable GPIO2", "choose another pin: the board itself pulls this one up"},
 		}},
 		{"config.txt holds it", pi4, "pinctrl-bcm2711", motors("GPIO5 GPIO24 GPIO25", "GPIO22 GPIO27 GPIO17"), func(b *hardware.Inspection) {
 			b.Boot[5] = "op,dl"

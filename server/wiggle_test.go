@@ -77,7 +77,7 @@ func TestWiggleTalk(t *testing.T) {
 		moved                    int
 	}{
 		{"swapped", "yes\nr\nf\nleft\nFORWARD\n", "swap = true", "", 2},
-		{"nonsense is asked again", "yes\nwhat?\n\nl\nx\nb\nr\nf\n", "[motors.left]\ninvert = true", "", 2},
+		{"nonsense is asked again", "yes\nwhat?\n\nn\nx\n\nr\nf\n", "[motors.left] did not turn", "", 2},
 		{"once again", "yes\na\na\nl\na\nl\nf\nr\nf\n", "[motors.left] turns the right way", "", 5},
 		{"no", "no\n", "", "nothing was moved", 0},
 		{"only y", "y\n", "", "nothing was moved", 0},
@@ -106,6 +106,30 @@ func TestWiggleTalk(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A state from before the move, as a sensor makes one at any time, is not taken for its end.
+func TestWiggleWaitsForItsOwnMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg, err := loadConfig([]string{"-sim"}, noEnv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &wiggler{states: make(chan hardware.State, 1), results: make(chan hardware.Result, 1), ended: make(chan error, 1)}
+		car := cfg.car()
+		if w.car, _, err = newCar(&car, true, w.changed); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { w.ended <- w.car.Run(ctx) }()
+		w.changed(w.car.State())
+		begin := time.Now()
+		if err := w.move(ctx, hardware.Command{Left: 1}); err != nil || time.Since(begin) != wiggleTime {
+			t.Errorf("it returned %v after %s", err, time.Since(begin))
+		}
+		stop()
+		<-w.ended
+	})
 }
 
 // An interrupt ends it, also while a question waits.
