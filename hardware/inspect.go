@@ -46,7 +46,7 @@ type ChipReport struct {
 type LineReport struct {
 	Role      string // as in "left.forward", or "sensor bumper"
 	Line      string // as configured
-	Output    bool
+	Output    bool   // of the car; a sensor's line is none
 	ActiveLow bool
 
 	Chip      string // label of the GPIO chip, or device of the PWM chip
@@ -184,7 +184,7 @@ func (in *Inspection) inspectLines(root string, cfg *Config) {
 	}
 	for _, s := range cfg.Sensors {
 		if s.Trigger != "" {
-			in.Lines = append(in.Lines, LineReport{Role: "sensor " + s.Name + " trigger", Line: s.Trigger, Output: true})
+			in.Lines = append(in.Lines, LineReport{Role: "sensor " + s.Name + " trigger", Line: s.Trigger})
 		}
 		if s.Line != "" {
 			in.Lines = append(in.Lines, LineReport{Role: "sensor " + s.Name, Line: s.Line, ActiveLow: s.ActiveLow})

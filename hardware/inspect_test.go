@@ -129,7 +129,7 @@ func TestGPIOInspect(t *testing.T) {
 		{Role: "left.enable", Line: "GPIO9", Output: true, ActiveLow: true},
 		{Role: "right.forward", Line: "GPIO22", Output: true, ActiveLow: true, Chip: "pinctrl-bcm2711", Path: path, Offset: 22, Name: "GPIO22", Direction: "output", Used: true, Consumer: "somebody"},
 		{Role: "right.backward", Line: "wheel", Output: true, ActiveLow: true},
-		{Role: "sensor echo trigger", Line: "GPIO5", Output: true, Chip: "pinctrl-bcm2711", Path: path, Offset: 5, Name: "GPIO5", Direction: "input"},
+		{Role: "sensor echo trigger", Line: "GPIO5", Chip: "pinctrl-bcm2711", Path: path, Offset: 5, Name: "GPIO5", Direction: "input"},
 		{Role: "sensor echo", Line: "expander:5", Chip: "expander", Path: "/dev/" + chips[0].ChipName(), Offset: 5, Direction: "input"},
 	}
 	errs := map[string]string{

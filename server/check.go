@@ -222,9 +222,9 @@ func (f *findings) judgeLines(board *hardware.Inspection) {
 		}
 		switch {
 		case l.Output && l.Path != first.Path:
-			f.add(bad, about, "it is on chip %s, but %s on %s: only lines of one chip move in one step, so choose all from one",
+			f.add(bad, about, "it is on chip %s, but %s on %s: only lines of one chip move in one step, so choose all outputs from one",
 				l.Chip, first.Line, first.Chip)
-		case l.Used && l.Consumer == "roverd":
+		case l.Used && strings.HasPrefix(l.Consumer, "roverd"): // the process number may follow
 			running = true
 			f.add(good, about, "%s; a running roverd has it", describeLine(l))
 		case l.Used && l.Consumer == "":

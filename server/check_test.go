@@ -101,7 +101,7 @@ func TestCheckJudges(t *testing.T) {
 		}},
 		{"a running roverd's lines", pi4, "pinctrl-bcm2711", l298n, func(b *hardware.Inspection) {
 			for i := range b.Lines {
-				b.Lines[i].Used, b.Lines[i].Consumer = true, "roverd"
+				b.Lines[i].Used, b.Lines[i].Consumer = true, "roverd 712"
 			}
 		}, []finding{{fair, "lines", "sudo systemctl stop roverd"}}},
 		{"one line twice", pi4, "pinctrl-bcm2711", motors("GPIO23 GPIO24 GPIO25", "GPIO22 GPIO23 GPIO17"), nil, []finding{
@@ -113,6 +113,9 @@ func TestCheckJudges(t *testing.T) {
 		{"two chips", pi4, "pinctrl-bcm2711", l298n, func(b *hardware.Inspection) {
 			b.Lines[4].Chip, b.Lines[4].Path = "expander", "/dev/gpiochip2"
 		}, []finding{{bad, "right.backward GPIO27", "it is on chip expander, but GPIO23 on pinctrl-bcm2711"}}},
+		{"a sensor on another chip", pi4, "pinctrl-bcm2711", l298n + "[[sensors]]\nname = \"bumper\"\nkind = \"contact\"\nline = \"expander:5\"\n", func(b *hardware.Inspection) {
+			b.Lines[6].Chip, b.Lines[6].Path = "expander", "/dev/gpiochip2"
+		}, nil},
 
 		// Boot.
 		{"an enable that is pulled up, and the console", pi4, "pinctrl-bcm2711", "[motors]\npreset = \"rasptank\"\n", nil, []finding{
