@@ -131,6 +131,10 @@ func TestCheckJudges(t *testing.T) {
 		{"an input that is pulled up while the enable is not", pi4, "pinctrl-bcm2711", motors("GPIO5 GPIO24 GPIO25", "GPIO22 GPIO27 GPIO17"), nil, []finding{
 			{fair, "left.forward GPIO5", "only the line that enables the motor keeps it off"},
 		}},
+		{"an input that is pulled up while the enable is a PWM channel", pi4, "pinctrl-bcm2711",
+			motors("GPIO5 GPIO24 pwm:fe20c000.pwm:0", "GPIO22 GPIO27 GPIO17"), hasPWM("fe20c000.pwm", 2), []finding{
+				{fair, "left.forward GPIO5", "only the line that enables the motor keeps it off"},
+			}},
 		{"a pin that the board pulls up", pi4, "pinctrl-bcm2711", motors("GPIO23 GPIO24 GPIO2", "GPIO22 GPIO27 GPIO17"), nil, []finding{
 			{fair, "left.enable GPIO2", "choose another pin: the board itself pulls this one up"},
 		}},

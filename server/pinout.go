@@ -36,7 +36,7 @@ func (p *pinout) pins() (all []*hardware.LineReport) {
 }
 
 // pulledUp tells what a pin is from power-on until a program takes it: GPIO0 to 8 are pulled up, the others down
-// (BCM2835 ARM Peripherals, table 6-31; RP1 Peripherals has the same).
+// (BCM2835 ARM Peripherals, table 6-31).
 func pulledUp(pin int) bool { return pin <= 8 }
 
 // judgeBoot warns of the lines that are on before roverd runs.
@@ -44,6 +44,11 @@ func (p *pinout) judgeBoot(f *findings) {
 	on := map[string]bool{} // by role
 	for _, l := range p.pins() {
 		on[l.Role] = p.highAtBoot(l.Offset) != l.ActiveLow
+	}
+	for _, l := range p.board.Lines {
+		if l.PWM() {
+			on[l.Role] = l.ActiveLow // the pins of the channels are all pulled down
+		}
 	}
 	for _, l := range p.pins() {
 		motor, _, _ := strings.Cut(l.Role, ".")
