@@ -14,8 +14,9 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// driveWords are sent in turn. Each changes the state of the car, and none reverses a motor, which would pause it.
-var driveWords = [2]string{"up", "stop"}
+// driveWords are sent in turn. Each changes the state of the car, none reverses a motor, which would pause it, and a car
+// that turns on the spot meets no wall, before which it would refuse to drive on.
+var driveWords = [2]string{"left", "stop"}
 
 // driver is the client that drives. Replies name no command; the server answers them in order, so the oldest command
 // still unanswered is the one that a reply belongs to.

@@ -10,7 +10,10 @@ import (
 )
 
 // builds is where the programs are.
-type builds struct{ roverd, raw, peers string }
+type builds struct {
+	roverd, raw, peers string
+	car                string // the config of the car that roverd simulates
+}
 
 // build makes those that are not given.
 func (b *builds) build(ctx context.Context) error {
@@ -20,6 +23,7 @@ func (b *builds) build(ctx context.Context) error {
 		return fmt.Errorf("run this in bench/peers: %w", err)
 	}
 	home := strings.TrimSpace(string(out))
+	b.car = filepath.Join(home, "compare", "car.toml")
 	for _, c := range [][]string{
 		{"cc", "-O2", "-o", b.raw, filepath.Join(home, "raw", "raw.c")},
 		{"go", "build", "-o", b.peers, "roverd/bench/peers"},
@@ -54,7 +58,7 @@ var servers = []*server{
 		return []string{b.raw, strconv.Itoa(port), "websocket"}
 	}},
 	{name: "roverd", rover: true, command: func(b *builds, port int, sc *scenario) []string {
-		c := []string{b.roverd, "-sim", "-log-level", "error", "-addr", address(port)}
+		c := []string{b.roverd, "-sim", "-config", b.car, "-log-level", "error", "-addr", address(port)}
 		if sc.path == "/echo" {
 			c = append(c, "-echo")
 		}
