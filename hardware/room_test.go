@@ -56,7 +56,8 @@ func TestPush(t *testing.T) {
 		if math.Abs(x-tt.wantX) > 1e-9 || math.Abs(y-tt.wantY) > 1e-9 {
 			t.Errorf("%s: pushed to %v, %v, want %v, %v", tt.name, x, y, tt.wantX, tt.wantY)
 		}
-		for turned, want := range map[float64]bool{0: true, 180: false} {
+		for _, turned := range []float64{0, 90, 180} {
+			want := turned == 0 || turned == 90 && tt.name == "corner" // which has two sides
 			if got := r.touches(x, y, 0.1, (tt.side+turned)*math.Pi/180); got != want {
 				t.Errorf("%s: touches at %v degrees: %v, want %v", tt.name, tt.side+turned, got, want)
 			}

@@ -119,38 +119,40 @@ func (p *trip) wantNear(what string, got, want, off float64) {
 	}
 }
 
-// The end depends on what is set and when, not on when anybody looks meanwhile.
+// The end depends on what is set and when, not on when anybody looks meanwhile; nor, but for rounding, on how often it is
+// set.
 func TestLookingChangesNothing(t *testing.T) {
 	for seed := range uint64(8) {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := SimulatedCar(0, 0)
-			var ends [2]World
-			for looks := range 2 {
+			type end struct {
+				x, y, heading, left, right, used, pan float64
+			}
+			run := func(meanwhile func(*World, []float64)) end {
 				w := NewWorld(&cfg, func(int, float64) {})
+				defer w.Close()
 				rnd, eyes := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 				for range 30 {
-					if err := w.Set([]float64{float64(rnd.IntN(2)), float64(rnd.IntN(2)), rnd.Float64(),
-						float64(rnd.IntN(2)), float64(rnd.IntN(2)), rnd.Float64(), 0.025 + 0.1*rnd.Float64(), 0}); err != nil {
+					values := []float64{float64(rnd.IntN(2)), float64(rnd.IntN(2)), rnd.Float64(),
+						float64(rnd.IntN(2)), float64(rnd.IntN(2)), rnd.Float64(), 0.025 + 0.1*rnd.Float64(), 0}
+					if err := w.Set(values); err != nil {
 						t.Fatal(err)
 					}
 					for end := time.Now().Add(time.Duration(rnd.IntN(1e9))); time.Now().Before(end); {
-						if looks == 1 {
-							time.Sleep(min(time.Duration(eyes.IntN(1e8)), time.Until(end)))
-							w.Pose()
-						} else {
-							time.Sleep(time.Until(end))
-						}
+						time.Sleep(min(time.Duration(eyes.IntN(1e7)), time.Until(end)))
+						meanwhile(w, values)
 					}
 				}
 				w.Set(make([]float64, 8))
-				w.Close()
-				e := &ends[looks]
-				e.x, e.y, e.heading, e.battery, e.pan.at = w.x, w.y, w.heading, w.battery, w.pan.at
-				e.left.speed, e.right.rolled = w.left.speed, w.right.rolled
+				return end{w.x, w.y, w.heading, w.left.rolled, w.right.rolled, w.battery.used, w.pan.at}
 			}
-			if a, b := &ends[0], &ends[1]; a.x != b.x || a.y != b.y || a.heading != b.heading || a.battery != b.battery ||
-				a.pan.at != b.pan.at || a.left.speed != b.left.speed || a.right.rolled != b.right.rolled {
-				t.Errorf("seed %d: %v, %v towards %v; but watched %v, %v towards %v", seed, a.x, a.y, a.heading, b.x, b.y, b.heading)
+			alone := run(func(*World, []float64) {})
+			if watched := run(func(w *World, _ []float64) { w.Pose() }); watched != alone {
+				t.Errorf("seed %d: the end is %+v, watched it is %+v", seed, alone, watched)
+			}
+			again := run(func(w *World, values []float64) { w.Set(values) })
+			if math.Hypot(again.x-alone.x, again.y-alone.y) > 0.001 || math.Abs(again.left-alone.left) > 0.001 || math.Abs(again.used-alone.used) > 0.01 {
+				t.Errorf("seed %d: the end is %+v, set more often it is %+v", seed, alone, again)
 			}
 		})
 	}
@@ -173,6 +175,9 @@ func TestStandingCarMakesNoWakeUps(t *testing.T) {
 			}
 			time.Sleep(5 * time.Second)
 			p.look()
+			if move.Kind == Turn && p.reports != before {
+				t.Errorf("%d reports of sensors whose readings are the same", p.reports-before)
+			}
 			if most := len(p.told) * int(5*time.Second/worldTick); p.reports-before > most {
 				t.Errorf("%d reports, want at most %d", p.reports-before, most)
 			}
@@ -346,6 +351,7 @@ func TestClosedWorld(t *testing.T) {
 		before := reports
 		w.Close()
 		time.Sleep(time.Second)
+		w.tick() // one that was on its way
 		synctest.Wait()
 		if err := w.Set(make([]float64, 8)); !errors.Is(err, os.ErrClosed) || reports != before {
 			t.Errorf("after the end: %v, %d reports", err, reports-before)
