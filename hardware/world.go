@@ -27,8 +27,8 @@ const (
 const (
 	// worldStep is how finely time is cut: within a step the car goes along one arc.
 	worldStep = time.Millisecond
-	// worldTick is how often the sensors are read while something moves: as often as the state is sent, and about as often
-	// as a HC-SR04 can be asked (60 ms, its datasheet).
+	// worldTick is how often the sensors are read while something moves: about as often as a HC-SR04 can be asked (60 ms,
+	// its datasheet).
 	worldTick = 50 * time.Millisecond
 )
 
@@ -63,7 +63,8 @@ type World struct {
 	report  func(sensor int, value float64)
 
 	mu          sync.Mutex
-	at          time.Time   // up to when all is simulated; zero before the first Set
+	begun       bool        // Set was called
+	at          time.Time   // up to when all is simulated
 	ticker      *time.Timer // nil while nothing moves
 	closed      bool
 	left, right wheel
@@ -115,15 +116,14 @@ func (w *World) Set(values []float64) error {
 	if w.closed {
 		return fmt.Errorf("the simulated lines: %w", os.ErrClosed)
 	}
-	first, now := w.at.IsZero(), time.Now()
-	if !first {
-		w.step(w.advance(now))
-	}
+	now := time.Now()
+	w.step(w.advance(now))
 	w.at = now
 	w.left.shares, w.right.shares = w.left.motor.shares(values, w.standby), w.right.motor.shares(values, w.standby)
 	w.pan.pull(values)
 	w.tilt.pull(values)
-	if first {
+	if !w.begun {
+		w.begun = true
 		w.read()
 	}
 	if w.ticker == nil && w.moving() {

@@ -340,13 +340,16 @@ func TestCameraOfTheWorld(t *testing.T) {
 	})
 }
 
-func TestClosedWorld(t *testing.T) {
+func TestWorldBeginsAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := SimulatedCar(0, 0)
 		reports := 0
 		w := NewWorld(&cfg, func(int, float64) { reports++ })
-		if err := w.Set([]float64{1, 0, 1, 1, 0, 1, 0, 0}); err != nil {
-			t.Fatal(err)
+		if w.Pose(); reports != 0 {
+			t.Errorf("%d reports before the first values", reports)
+		}
+		if err := w.Set([]float64{1, 0, 1, 1, 0, 1, 0, 0}); err != nil || reports != len(cfg.Sensors) {
+			t.Fatalf("%v, %d reports", err, reports)
 		}
 		before := reports
 		w.Close()
