@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// The simulated car's measures. Lengths are metres, angles degrees outside and radians inside of the World; a heading of
-// 0 looks along x, 90 along y: a turn to the left is positive (ROS REP 103).
+// The simulated car's measures. Lengths are metres, angles degrees outside and radians inside of the World; a heading
+// of 0 looks along x, 90 along y: a turn to the left is positive (ROS REP 103).
 const (
 	trackWidth = 0.15 // between the wheels; about what the kits have
 	carRadius  = 0.12 // the car is a disc, so that it can always turn on the spot; chosen
@@ -32,8 +32,8 @@ const (
 	worldTick = 50 * time.Millisecond
 )
 
-// rollOut is how far ahead the simulated car must see nothing to go on: at full speed it rolls 0.2 m when it is switched
-// off, and the sensor may be a tick late.
+// rollOut is how far ahead the simulated car must see nothing to go on: at full speed it rolls 0.2 m when it is
+// switched off, and the sensor may be a tick late.
 const rollOut = 0.3
 
 // SimulatedCar describes a car with all that the simulation has.
@@ -54,7 +54,8 @@ func SimulatedCar(ttl, deadTime time.Duration) Config {
 }
 
 // World is a simulated car in a simulated room: outputs that are not there, and what would come of them. It makes no
-// wake-ups while nothing moves. The same values at the same times lead to the same end, whenever somebody looks meanwhile.
+// wake-ups while nothing moves. The same values at the same times lead to the same end, whenever somebody looks
+// meanwhile.
 type World struct {
 	// Fixed by NewWorld.
 	room    *Room

@@ -119,8 +119,8 @@ func (p *trip) wantNear(what string, got, want, off float64) {
 	}
 }
 
-// The end depends on what is set and when, not on when anybody looks meanwhile; nor, but for rounding, on how often it is
-// set.
+// The end depends on what is set and when, not on when anybody looks meanwhile; nor, but for rounding, on how often it
+// is set.
 func TestLookingChangesNothing(t *testing.T) {
 	for seed := range uint64(8) {
 		synctest.Test(t, func(t *testing.T) {
@@ -362,8 +362,8 @@ func TestWorldBeginsAndEnds(t *testing.T) {
 	})
 }
 
-// Whatever is driven, with whatever driver: the car is somewhere in the room, in none of its things, its battery does not
-// get fuller, and nothing is without number.
+// Whatever is driven, with whatever driver: the car is somewhere in the room, in none of its things, its battery does
+// not get fuller, and nothing is without number.
 func TestWorldProperty(t *testing.T) {
 	var names []string
 	for name := range drivers {
