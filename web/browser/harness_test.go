@@ -114,11 +114,28 @@ type car struct {
 	cmd    *exec.Cmd
 }
 
+// carConfig is a car without sensors: what they read would change its state by and by, and stop it before a wall.
+const carConfig = `
+sim = true
+[motors]
+preset = "camjam3"
+[pan]
+line = "GPIO5"
+min_angle = -90
+max_angle = 90
+[tilt]
+line = "GPIO6"
+min_angle = -90
+max_angle = 90
+[camera]
+url = %q
+`
+
 // startCar starts roverd with a simulated car and the address of a camera's picture, which may be empty.
 func startCar(t *testing.T, camera string) *car {
 	t.Helper()
 	c := &car{t: t, config: filepath.Join(t.TempDir(), "roverd.toml")}
-	if err := os.WriteFile(c.config, fmt.Appendf(nil, "[camera]\nurl = %q\n", camera), 0o600); err != nil {
+	if err := os.WriteFile(c.config, fmt.Appendf(nil, carConfig, camera), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.start("127.0.0.1:0")
@@ -163,7 +180,7 @@ type state struct {
 	Driver  string
 	Cause   string
 	Viewers int
-	Lines   map[string]int
+	Lines   map[string]float64
 	Camera  struct{ Pan, Tilt float64 }
 }
 
