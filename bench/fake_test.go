@@ -65,15 +65,26 @@ func (f *fake) serve(t *testing.T) string {
 
 func (f *fake) connection(conn net.Conn) {
 	defer conn.Close()
-	if _, err := ws.Upgrade(conn); err != nil {
+	// The client may have the answer, and send, before Upgrade returns: nothing is relayed until it is among the conns.
+	locked := false
+	upgrader := ws.Upgrader{OnBeforeUpgrade: func() (ws.HandshakeHeader, error) {
+		f.mu.Lock()
+		locked = true
+		return nil, nil
+	}}
+	_, err := upgrader.Upgrade(conn)
+	if err == nil {
+		f.conns = append(f.conns, conn)
+		if f.upgraded != nil {
+			f.upgraded(len(f.conns), conn)
+		}
+	}
+	if locked {
+		f.mu.Unlock()
+	}
+	if err != nil {
 		return // GET /healthz gets its refusal from Upgrade
 	}
-	f.mu.Lock()
-	f.conns = append(f.conns, conn)
-	if f.upgraded != nil {
-		f.upgraded(len(f.conns), conn)
-	}
-	f.mu.Unlock()
 	for i := 0; ; i++ {
 		h, err := ws.ReadHeader(conn)
 		if err != nil {
