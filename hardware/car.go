@@ -49,6 +49,7 @@ type Car struct {
 
 	// Owned by Run.
 	lines       Lines
+	inputs      *Sensors // nil if there are none
 	left, right motor
 	standby     int // index among the outputs; -1 where there is none
 	pan, tilt   servo
@@ -90,6 +91,9 @@ func New(cfg Config, lines Lines, watch Watch, onChange func(State)) *Car {
 	return c
 }
 
+// Sense has the car drive by sensors, which report to it, and close them when it ends. It is to be called before Run.
+func (c *Car) Sense(inputs *Sensors) { c.inputs = inputs }
+
 // Roles returns the parts that the car's outputs play, as in "left.forward".
 func (c *Car) Roles() []string { return c.roles }
 
@@ -109,7 +113,9 @@ func (c *Car) Config() *Config { return &c.cfg }
 func (c *Car) Do(cmd Command) { c.mail.put(cmd) }
 
 // Report tells the car what one of its sensors reads. It never blocks.
-func (c *Car) Report(sensor int, value float64) { c.mail.report(sensor, value) }
+func (c *Car) Report(sensor int, value float64) {
+	c.mail.report(sensor, value, c.cfg.Sensors[sensor].blocks(value))
+}
 
 // Run drives the car until ctx ends, or until the lines fail. However it ends, the lines are first set safe and given
 // back, and every command that was taken gets its answer.
@@ -117,13 +123,17 @@ func (c *Car) Run(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, c.halt())
 		c.mail.close()
-		c.inbox, _ = c.mail.take(c.inbox)
+		c.inbox, _, _ = c.mail.take(c.inbox)
 		for _, cmd := range c.inbox {
 			cmd.tell(Result{Err: ErrOff})
 		}
 	}()
 	if err := c.lines.Set(c.values); err != nil { // all off, whatever they were when we got them
 		return c.fault(err)
+	}
+	var senseless <-chan error // nil, and never ready, without inputs
+	if c.inputs != nil {
+		senseless = c.inputs.Failed()
 	}
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
@@ -133,6 +143,8 @@ func (c *Car) Run(ctx context.Context) (err error) {
 			return nil
 		case <-c.mail.ready:
 		case err := <-c.lines.Failed():
+			return c.fault(err)
+		case err := <-senseless:
 			return c.fault(err)
 		case <-alarm.C:
 		}
@@ -148,8 +160,9 @@ func (c *Car) Run(ctx context.Context) (err error) {
 
 // turn does what the waiting commands, the sensors and the time ask for.
 func (c *Car) turn() error {
-	c.scratch, c.state.Sensors = c.mail.take(c.scratch[:0])
-	if c.wantLeft+c.wantRight > 0 && c.blocked() != nil {
+	var tripped bool
+	c.scratch, c.state.Sensors, tripped = c.mail.take(c.scratch[:0])
+	if tripped && c.ahead() {
 		c.stop(CauseSensor)
 	}
 	for c.inbox = c.scratch; len(c.inbox) > 0; {
@@ -214,8 +227,8 @@ func (c *Car) drive(cmd Command, now time.Time) error {
 		return ErrEStop
 	}
 	if cmd.Left+cmd.Right > 0 {
-		if s := c.blocked(); s != nil {
-			return fmt.Errorf("%w: %s", ErrBlocked, s.Name)
+		if err := c.blocked(); err != nil {
+			return err
 		}
 	}
 	c.wantLeft, c.wantRight, c.lease = cmd.Left, cmd.Right, lease
@@ -232,17 +245,33 @@ func (c *Car) look(pan, tilt float64, now time.Time) error {
 	return nil
 }
 
-// blocked returns the sensor that forbids to drive ahead, nil for none.
-func (c *Car) blocked() *Sensor {
+// blocked returns the reason why a sensor forbids to drive ahead, nil for none.
+func (c *Car) blocked() error {
 	for i := range c.cfg.Sensors {
-		if s := &c.cfg.Sensors[i]; s.blocks(c.state.Sensors[i]) {
-			return s
+		s, value := &c.cfg.Sensors[i], c.state.Sensors[i]
+		if !s.blocks(value) {
+			continue
 		}
+		if s.Kind == Distance && value == Silent {
+			return fmt.Errorf("%w: %s does not answer; check its wires and its 5 V", ErrBlocked, s.Name)
+		}
+		return fmt.Errorf("%w: %s", ErrBlocked, s.Name)
 	}
 	return nil
 }
 
+// blind tells whether a sensor has yet to say if the car may drive ahead.
+func (c *Car) blind() bool {
+	for i := range c.cfg.Sensors {
+		if c.cfg.Sensors[i].wanted(c.state.Sensors[i]) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *Car) driven() bool { return c.wantLeft != 0 || c.wantRight != 0 }
+func (c *Car) ahead() bool  { return c.wantLeft+c.wantRight > 0 }
 
 // stop makes standing still the car's aim. A cause is kept only if there was something to stop.
 func (c *Car) stop(cause string) {
@@ -254,8 +283,12 @@ func (c *Car) stop(cause string) {
 
 // move brings the outputs one step nearer to the aim: all that change, in one call.
 func (c *Car) move(now time.Time) error {
-	left, leftSpeed, waitLeft := c.left.next(c.wantLeft, now)
-	right, rightSpeed, waitRight := c.right.next(c.wantRight, now)
+	wantLeft, wantRight := c.wantLeft, c.wantRight
+	if c.ahead() && c.blind() {
+		wantLeft, wantRight = 0, 0 // until the reading comes, which takes one ping
+	}
+	left, leftSpeed, waitLeft := c.left.next(wantLeft, now)
+	right, rightSpeed, waitRight := c.right.next(wantRight, now)
 	c.wait = earliest(earliest(waitLeft, waitRight), earliest(c.pan.step(now), c.tilt.step(now)))
 	c.left.write(c.next, left, leftSpeed)
 	c.right.write(c.next, right, rightSpeed)
@@ -267,6 +300,9 @@ func (c *Car) move(now time.Time) error {
 	}
 	c.pan.write(c.next)
 	c.tilt.write(c.next)
+	if c.inputs != nil {
+		c.inputs.Watch(c.driven())
+	}
 	if c.driven() {
 		c.tellWatch(c.lease)
 	}
@@ -310,7 +346,10 @@ func (c *Car) halt() error {
 		c.tellWatch(time.Time{})
 	}
 	c.publish()
-	return errors.Join(err, c.lines.Close())
+	if err = errors.Join(err, c.lines.Close()); c.inputs != nil {
+		err = errors.Join(err, c.inputs.Close())
+	}
+	return err
 }
 
 // wakeAt returns when time itself will next ask for something; zero is never.

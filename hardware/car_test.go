@@ -397,7 +397,7 @@ func TestEveryChangeHasItsOwnSeq(t *testing.T) {
 }
 
 func waiting(m *mailbox) []Command {
-	all, _ := m.take(nil)
+	all, _, _ := m.take(nil)
 	return all
 }
 

@@ -72,11 +72,7 @@ func (b *board) openGPIO(outputs []Output) error {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, c := range chips {
-			c.Close()
-		}
-	}()
+	defer closeChips(chips)
 
 	var chip *gpiocdev.Chip
 	var offsets, low []int
@@ -181,6 +177,13 @@ func openChips() ([]*gpiocdev.Chip, error) {
 		first = fmt.Errorf("%w; add user %d to the group that owns it (usually: sudo usermod -aG gpio NAME)", first, os.Getuid())
 	}
 	return nil, first
+}
+
+// closeChips leaves the lines that were requested as they are.
+func closeChips(chips []*gpiocdev.Chip) {
+	for _, c := range chips {
+		c.Close()
+	}
 }
 
 var bcmName = regexp.MustCompile(`^GPIO([0-9]+)$`)

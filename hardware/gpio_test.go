@@ -207,16 +207,7 @@ func TestGPIOCar(t *testing.T) {
 // traceValues has the kernel trace every value that is set on a line (event gpio_value), whoever sets it, from now on.
 func traceValues(t *testing.T) (read func() string) {
 	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tracefs", dir, "tracefs", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Unmount(dir, 0) })
-	for file, text := range map[string]string{"/trace": "", "/events/gpio/gpio_value/enable": "1"} {
-		if err := os.WriteFile(dir+file, []byte(text), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := startTrace(t, "gpio/gpio_value")
 	return func() string {
 		text, err := os.ReadFile(dir + "/trace")
 		if err != nil {
@@ -224,6 +215,32 @@ func traceValues(t *testing.T) (read func() string) {
 		}
 		return string(text)
 	}
+}
+
+// startTrace has the kernel trace these events, with the time on CLOCK_MONOTONIC, and returns the folder with the trace.
+func startTrace(t *testing.T, events ...string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := unix.Mount("tracefs", dir, "tracefs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(dir+file, []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		write("/events/enable", "0")
+		write("/trace", "")
+		unix.Unmount(dir, 0)
+	})
+	write("/trace_clock", "mono")
+	write("/trace", "")
+	for _, e := range events {
+		write("/events/"+e+"/enable", "1")
+	}
+	return dir
 }
 
 // wantNoConflict replays a trace of l298n, line by line as the kernel set them, and wants no bridge to have been

@@ -17,6 +17,7 @@ type mailbox struct {
 	motion   []Command // none or one
 	looks    []Command
 	readings [MaxSensors]float64 // the newest
+	tripped  bool                // one of them forbade to drive ahead, though a newer one may not
 	closed   bool
 }
 
@@ -59,10 +60,11 @@ func (m *mailbox) put(cmd Command) {
 	}
 }
 
-// report takes in what a sensor reads.
-func (m *mailbox) report(sensor int, value float64) {
+// report takes in what a sensor reads, and whether that forbids to drive ahead.
+func (m *mailbox) report(sensor int, value float64, blocks bool) {
 	m.mu.Lock()
 	m.readings[sensor] = value
+	m.tripped = m.tripped || blocks
 	m.mu.Unlock()
 	m.wake()
 }
@@ -75,13 +77,15 @@ func (m *mailbox) wake() {
 }
 
 // take moves the commands that wait to the end of into: stops first, then the motion, then the camera. The readings are
-// the newest of each sensor.
-func (m *mailbox) take(into []Command) ([]Command, [MaxSensors]float64) {
+// the newest of each sensor; tripped tells whether any that came since the last take forbade to drive ahead, be it for
+// ever so short.
+func (m *mailbox) take(into []Command) (_ []Command, readings [MaxSensors]float64, tripped bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	into = append(append(append(into, m.stops...), m.motion...), m.looks...)
 	m.stops, m.motion, m.looks = m.stops[:0], m.motion[:0], m.looks[:0]
-	return into, m.readings
+	tripped, m.tripped = m.tripped, false
+	return into, m.readings, tripped
 }
 
 // close refuses all that comes from now on.

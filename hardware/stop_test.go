@@ -79,46 +79,6 @@ func TestEmergencyStopIsNeverDropped(t *testing.T) {
 	}
 }
 
-// A sensor that forbids it stops the car and refuses to drive ahead; backing away and turning on the spot are allowed.
-func TestSensorStop(t *testing.T) {
-	for _, tt := range []struct {
-		sensor       Sensor
-		free, danger float64
-	}{
-		{Sensor{Name: "bumper", Kind: Contact, Stop: 1}, 0, 1},
-		{Sensor{Name: "sonar", Kind: Distance, Stop: 0.3}, NoEcho, 0.29},
-		{Sensor{Name: "sonar", Kind: Distance, Stop: 0.3}, 0.3, 0},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			r := start(t, Config{Sensors: []Sensor{{Name: "other", Kind: Distance}, tt.sensor}})
-			defer r.end()
-			r.Report(0, 0.01)
-			r.Report(1, tt.free)
-			if res := r.drive(1, 1); !res.Applied {
-				t.Fatalf("with %v: %+v", tt.free, res)
-			}
-			r.Report(1, tt.danger)
-			r.wantLines("stopped", 0, 0, 0, 0, 0, 0)
-			if s := r.state(); s.Cause != CauseSensor || s.Sensors[0] != 0.01 || s.Sensors[1] != tt.danger {
-				t.Errorf("the state is %+v", s)
-			}
-			res := r.drive(1, 0.5)
-			if !errors.Is(res.Err, ErrBlocked) || res.Err.Error() != ErrBlocked.Error()+": "+tt.sensor.Name {
-				t.Errorf("driving ahead was answered with %+v", res)
-			}
-			for _, speeds := range [][2]float64{{1, -1}, {-1, -1}, {-1, 0}} {
-				if res := r.drive(speeds[0], speeds[1]); !res.Applied {
-					t.Errorf("%v was answered with %+v", speeds, res)
-				}
-			}
-			r.Report(1, tt.free)
-			if res := r.drive(1, 1); !res.Applied {
-				t.Errorf("free again: %+v", res)
-			}
-		})
-	}
-}
-
 // watchdog is a Watch that remembers.
 type watchdog struct {
 	r    *rig
