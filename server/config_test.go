@@ -113,6 +113,7 @@ func TestConfigErrors(t *testing.T) {
 		{"sensor twice", l298n + strings.Repeat("[[sensors]]\nname = \"nose\"\nkind = \"contact\"\nline = \"GPIO5\"\n", 2), nil, "", []string{`sensors[1].name = "nose"`}},
 		{"sensor without trigger", l298n + "[[sensors]]\nname = \"sonar\"\nkind = \"distance\"\nline = \"GPIO5\"\n", nil, "", []string{`sensor "sonar": trigger`}},
 		{"sensor stop", l298n + "[[sensors]]\nname = \"sonar\"\nkind = \"distance\"\nline = \"GPIO5\"\ntrigger = \"GPIO6\"\nstop = true\n", nil, "", []string{"stop_below"}},
+		{"sensor debounce", l298n + "[[sensors]]\nname = \"sonar\"\nkind = \"distance\"\nline = \"GPIO5\"\ntrigger = \"GPIO6\"\ndebounce = \"5ms\"\n", nil, "", []string{`sensor "sonar": debounce = 5ms`}},
 		{"half a wiring", "[motors.left]\nforward = \"GPIO1\"\nbackward = \"GPIO2\"\n", nil, "", []string{"motors.right.forward is missing"}},
 		{"camera", "[camera]\nurl = \"/dev/video0\"\n", nil, "", []string{"camera.url", "/dev/video0", "http"}},
 		{"no file", "", []string{"-config", "/nowhere/car.toml"}, "", []string{"/nowhere/car.toml", "no such file"}},

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"roverd/hardware"
+
 	"github.com/gobwas/ws"
 	"github.com/warthog618/go-gpiosim"
 )
@@ -151,6 +153,48 @@ func TestGPIODisconnect(t *testing.T) {
 		r.wantSoon("up", 4*time.Second, 1, 0, 1, 1, 0, 1)
 		driver.conn.Close()
 		r.wantSoon("the driver has gone", 2*time.Second, 0, 0, 0, 0, 0, 0)
+	}
+}
+
+// A bumper, a wheel and an HC-SR04 that is not there, all the way to the clients and the motors.
+func TestGPIOSensors(t *testing.T) {
+	config := strings.NewReplacer("stop_below = 0.25\n", "", "debounce = \"1ms\"\n", "").Replace(sensorsConfig)
+	r := startRover(t, "[drive]\nttl = \"5s\"\n"+config)
+	driver, _ := dial(t, r.addr)
+	wantSensors := func(bumper, wheel float64, front *float64) message {
+		t.Helper()
+		return driver.expectState("the sensors", func(m message) bool {
+			f := m.Sensors["front_m"]
+			return *m.Sensors["bumper"] == bumper && *m.Sensors["wheel"] == wheel && (f == nil) == (front == nil) && (f == nil || *f == *front)
+		})
+	}
+	pull := func(line, level int) {
+		t.Helper()
+		if err := r.chip.SetPull(line, level); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantSensors(0, 0, nil)
+	driver.send("up")
+	r.wantSoon("up", 4*time.Second, 1, 0, 1, 1, 0, 1)
+	silent := hardware.Silent
+	wantSensors(0, 0, &silent)
+	pull(5, 0) // the bumper's switch to ground
+	r.wantSoon("bumped", 4*time.Second, 0, 0, 0, 0, 0, 0)
+	if m := wantSensors(1, 0, &silent); m.Cause != "sensor" || m.Motion.Left != 0 {
+		t.Errorf("bumped, the state is %+v", m)
+	}
+	driver.send("up")
+	if m := driver.expectError("blocked"); !strings.Contains(m.Message, "bumper") {
+		t.Errorf("the refusal says %q", m.Message)
+	}
+	driver.send("back")
+	r.wantSoon("back", 4*time.Second, 0, 1, 1, 0, 1, 1)
+	pull(5, 1)
+	for i := range 3 {
+		pull(16, 1)
+		wantSensors(0, float64(i+1), &silent)
+		pull(16, 0)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +34,70 @@ func TestParseCommand(t *testing.T) {
 	} {
 		if got, err := parseCommand([]byte(text), 10); err != nil || got != want {
 			t.Errorf("%q is %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+}
+
+// sensorsConfig has one sensor of each kind, and a second of distance.
+const sensorsConfig = `
+[[sensors]]
+name = "bumper"
+kind = "contact"
+line = "GPIO5"
+pull = "up"
+active_low = true
+stop = true
+
+[[sensors]]
+name = "front_m"
+kind = "distance"
+line = "GPIO21"
+trigger = "GPIO20"
+pull = "down"
+stop_below = 0.25
+
+[[sensors]]
+name = "rear_m"
+kind = "distance"
+line = "GPIO19"
+trigger = "GPIO18"
+
+[[sensors]]
+name = "wheel"
+kind = "encoder"
+line = "GPIO16"
+debounce = "1ms"
+`
+
+// The state shows what the sensors in the file read, by their names; what is not known, and no echo, is null.
+func TestSensorsInTheState(t *testing.T) {
+	cfg, err := loadConfig([]string{"-config", write(t, sensorsConfig+l298n)}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	car := hardware.New(cfg.car(), nil, nil, nil)
+	want := []hardware.Sensor{
+		{Name: "bumper", Kind: hardware.Contact, Line: "GPIO5", Pull: "up", ActiveLow: true, Stop: 1},
+		{Name: "front_m", Kind: hardware.Distance, Line: "GPIO21", Trigger: "GPIO20", Pull: "down", Stop: 0.25},
+		{Name: "rear_m", Kind: hardware.Distance, Line: "GPIO19", Trigger: "GPIO18"},
+		{Name: "wheel", Kind: hardware.Encoder, Line: "GPIO16", Debounce: time.Millisecond},
+	}
+	if got := car.Config().Sensors; !slices.Equal(got, want) {
+		t.Errorf("the sensors are %+v, want %+v", got, want)
+	}
+	for _, tt := range []struct {
+		front, rear float64
+		want        string
+	}{
+		{hardware.NoEcho, 0.84, `"sensors":{"bumper":1,"front_m":null,"rear_m":0.84,"wheel":1234567}`},
+		{hardware.Unknown, hardware.Silent, `"sensors":{"bumper":1,"front_m":null,"rear_m":-1,"wheel":1234567}`},
+	} {
+		var m stateMessage
+		s := car.State()
+		copy(s.Sensors[:], []float64{1, tt.front, tt.rear, 1234567})
+		m.setCar(s, car)
+		if got := string(encode(m)); !strings.Contains(got, tt.want) {
+			t.Errorf("the state is %s, want it with %s", got, tt.want)
 		}
 	}
 }

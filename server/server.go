@@ -97,6 +97,13 @@ func newCar(cfg *hardware.Config, simulated bool, onChange func(hardware.State))
 		return nil, "", err
 	}
 	car = hardware.New(*cfg, lines, nil, onChange)
+	if !simulated {
+		sensors, err := hardware.OpenSensors(cfg.Sensors, report)
+		if err != nil {
+			return nil, "", errors.Join(err, lines.Close())
+		}
+		car.Sense(sensors)
+	}
 	return car, where, nil
 }
 

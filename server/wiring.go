@@ -205,6 +205,8 @@ func (w *wiring) checkSensors() error {
 			return fmt.Errorf("%s: pull = %q: want up, down or off", key, s.Pull)
 		case s.Debounce < 0 || time.Duration(s.Debounce) > time.Second:
 			return fmt.Errorf("%s: debounce = %s: want 0s to 1s", key, time.Duration(s.Debounce))
+		case s.Debounce != 0 && s.Kind == hardware.Distance:
+			return fmt.Errorf("%s: debounce = %s: it would spoil the time of the echo", key, time.Duration(s.Debounce))
 		case s.Stop && s.Kind != hardware.Contact:
 			return fmt.Errorf("%s: stop = true: only a contact can say so; a sensor of distance has stop_below", key)
 		case s.StopBelow != 0 && s.Kind != hardware.Distance || s.StopBelow < 0 || s.StopBelow > 4:
