@@ -2,6 +2,7 @@ package hardware
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -142,6 +143,46 @@ func TestGPIOBusyLine(t *testing.T) {
 	_, _, err = OpenLines(l298n.Outputs())
 	if want := `right.forward: line "GPIO22" of pinctrl-bcm2711 is in use by "somebody"`; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("the error is %v, want one that says %s", err, want)
+	}
+}
+
+// persist makes released outputs keep their levels until the end of the test, as on a Raspberry Pi.
+func persist(t *testing.T) {
+	t.Helper()
+	const parameter = "/sys/module/gpio_sim/parameters/persist"
+	if err := os.WriteFile(parameter, []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(parameter, []byte("0"), 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The simulator does both that boards do with a line which is released while it is on: other tests rely on it.
+func TestGPIOReleasedLine(t *testing.T) {
+	for _, persists := range []bool{false, true} {
+		t.Run(fmt.Sprint("persists=", persists), func(t *testing.T) {
+			chips := simulate(t, pi("pinctrl-bcm2711", true))
+			if persists {
+				persist(t)
+			}
+			lines, _, err := OpenLines(l298n.Outputs())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []int{1, 0, 1, 0, 1, 1}
+			if err := errors.Join(lines.Set([]float64{1, 0, 1, 0, 1, 1}), lines.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if !persists {
+				want = []int{0, 0, 0, 0, 0, 0}
+			}
+			if got := outside(t, &chips[0]); !slices.Equal(got, want) {
+				t.Errorf("after their release the levels are %v, want %v", got, want)
+			}
+		})
 	}
 }
 
