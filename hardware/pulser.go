@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,24 +35,11 @@ type pulser struct {
 
 	mu       sync.Mutex
 	channels []channel
-	levels   []int // as the lines were last set; nil before the first time
+	levels   []int // as the lines were last set; -1 before the first time
 	next     []int // scratch
 	running  bool  // the thread does
 	closing  bool
 	done     sync.WaitGroup
-}
-
-// channel is one line and its pulses.
-type channel struct {
-	period time.Duration
-	whole  bool          // see Output
-	offset time.Duration // of its first pulse
-
-	on    bool          // what is wanted: on all the time,
-	high  time.Duration // or for so long in each period, or, when neither, off
-	level int
-	start time.Time // of the period at hand
-	edge  time.Time // when level changes next; zero for never
 }
 
 func newPulser(lines setter, outputs []Output) (*pulser, error) {
@@ -60,8 +48,8 @@ func newPulser(lines setter, outputs []Output) (*pulser, error) {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
 	p := &pulser{
-		lines: lines, wake: fd, failed: make(chan error, 1),
-		channels: make([]channel, len(outputs)), next: make([]int, len(outputs)),
+		lines: lines, wake: fd, failed: make(chan error, 1), channels: make([]channel, len(outputs)),
+		levels: slices.Repeat([]int{-1}, len(outputs)), next: make([]int, len(outputs)),
 	}
 	offset := time.Duration(0)
 	for i, o := range outputs {
@@ -78,11 +66,10 @@ func newPulser(lines setter, outputs []Output) (*pulser, error) {
 func (p *pulser) Set(values []float64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := range p.channels {
-		p.channels[i].want(values[i])
-	}
-	edge, err := p.turn(time.Now())
-	if err != nil || edge.IsZero() {
+	now := time.Now()
+	p.want(values, now)
+	next, err := p.turn(now)
+	if err != nil || next.IsZero() {
 		return err
 	}
 	if !p.running {
@@ -93,10 +80,13 @@ func (p *pulser) Set(values []float64) error {
 	return nil
 }
 
-// Close ends the thread, after the pulses that must be whole.
+// Close ends the pulses, those that have begun and must be whole in their time, and the thread.
 func (p *pulser) Close() {
 	p.mu.Lock()
 	p.closing = true
+	for i := range p.channels {
+		p.channels[i].high = 0
+	}
 	p.kick()
 	p.mu.Unlock()
 	p.done.Wait()
@@ -109,109 +99,119 @@ func (p *pulser) kick() {
 	unix.Write(p.wake, one[:])
 }
 
+// want sets what the channels are to do. Those that begin to pulse do so in step with others of their kind, so that
+// motors share their edges and servos keep out of each other's way. The caller holds mu.
+func (p *pulser) want(values []float64, now time.Time) {
+	for i := range p.channels {
+		c := &p.channels[i]
+		if !c.want(values[i]) {
+			continue
+		}
+		var other *channel
+		for j := range p.channels {
+			if o := &p.channels[j]; o != c && o.high > 0 && o.period == c.period && o.whole == c.whole {
+				other = o
+			}
+		}
+		c.begin(other, now)
+	}
+}
+
 // turn sets the lines to what they are to be now, and returns when the next of them changes. The caller holds mu.
 func (p *pulser) turn(now time.Time) (next time.Time, err error) {
 	for i := range p.channels {
-		c := &p.channels[i]
-		c.turn(now)
-		p.next[i] = c.level
-		next = earliest(next, c.edge)
+		p.channels[i].turn(now)
+		p.next[i] = p.channels[i].level
 	}
-	if slices.Equal(p.next, p.levels) {
-		return next, nil
+	if !slices.Equal(p.next, p.levels) {
+		if err := p.lines.SetValues(p.next); err != nil {
+			return next, err
+		}
+		// A pulse counts from when its line has risen: so it is never shorter than it must be, though the call that raises
+		// it, with the caches cold, takes longer than the one that lets it fall.
+		now = time.Now()
+		for i := range p.channels {
+			if c := &p.channels[i]; c.pulsing() && p.levels[i] != 1 {
+				c.edge = now.Add(c.high)
+			}
+		}
+		copy(p.levels, p.next)
 	}
-	if err := p.lines.SetValues(p.next); err != nil {
-		return next, err
+	for i := range p.channels {
+		next = earliest(next, p.channels[i].edge)
 	}
-	p.levels = append(p.levels[:0], p.next...)
 	return next, nil
 }
 
-// exact tells whether at is when a pulse ends whose width matters. The caller holds mu.
-func (p *pulser) exact(at time.Time) bool {
-	return slices.ContainsFunc(p.channels, func(c channel) bool { return c.whole && c.level == 1 && c.edge.Equal(at) })
+// pulseEnd returns when the next pulse ends that must have its width; zero for none. The caller holds mu.
+func (p *pulser) pulseEnd() (end time.Time) {
+	for i := range p.channels {
+		if c := &p.channels[i]; c.pulsing() {
+			end = earliest(end, c.edge)
+		}
+	}
+	return end
 }
 
 // run is the thread: it waits in the kernel for the next edge, and only before one that must be exact it wakes early and
 // watches the clock.
 func (p *pulser) run() {
-	runtime.LockOSThread() // and never unlocked: the thread, whose timer slack differs, ends with this
+	runtime.LockOSThread() // and never unlocked: the thread, which differs from others, ends with this
 	unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	poll := []unix.PollFd{{Fd: int32(p.wake), Events: unix.POLLIN}}
-	var count [8]byte
+	// Ahead of all ordinary threads, where that is allowed (CAP_SYS_NICE or RLIMIT_RTPRIO, sched(7)): else a pulse may
+	// last as long as somebody else's time slice.
+	unix.SchedSetAttr(0, &unix.SchedAttr{
+		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK,
+	}, 0)
 	for {
 		p.mu.Lock()
 		next, err := p.turn(time.Now())
-		end := p.closing && next.IsZero()
-		exact := p.exact(next)
+		end := p.pulseEnd()
+		ended := err != nil || p.closing && next.IsZero()
+		if ended {
+			p.running = false
+		}
 		p.mu.Unlock()
 		if err != nil {
-			p.failed <- err
+			select {
+			case p.failed <- err:
+			default: // one says it all
+			}
+		}
+		if ended {
 			return
 		}
-		if end {
-			return
+		if next.IsZero() {
+			p.wait(nil, false)
+			continue
 		}
-		var timeout *unix.Timespec
-		if !next.IsZero() {
-			if exact {
-				next = next.Add(-spinTime)
-			}
-			left := unix.NsecToTimespec(max(int64(time.Until(next)), 0))
-			timeout = &left
+		left := time.Until(next)
+		if !end.IsZero() {
+			left = min(left, time.Until(end)-spinTime)
 		}
-		if timeout == nil || timeout.Nano() > 0 {
-			poll[0].Revents = 0
-			unix.Ppoll(poll, timeout, nil)
-			if poll[0].Revents != 0 {
-				unix.Read(p.wake, count[:])
-				continue
-			}
+		if left > 0 {
+			timeout := unix.NsecToTimespec(int64(left))
+			p.wait(&timeout, !end.IsZero())
+			continue
 		}
-		if exact {
-			for end := next.Add(spinTime); time.Now().Before(end); {
-			}
+		for time.Now().Before(next) {
 		}
 	}
 }
 
-// want sets what the channel is to do: value is the share of its period for which it is on.
-func (c *channel) want(value float64) {
-	c.on = value >= 1 || value > 0 && c.period == 0
-	c.high = 0
-	if !c.on && value > 0 {
-		c.high = time.Duration(value * float64(c.period))
+// wait sleeps for so long, or for ever if timeout is nil, unless a kick or a signal ends it. Within a pulse, for a few
+// milliseconds, it keeps the processor (Go's P): RawSyscall does not tell the scheduler of the sleep, which else gives
+// the processor to another goroutine, for whose time slice the end of the pulse would wait.
+func (p *pulser) wait(timeout *unix.Timespec, pulse bool) {
+	poll := [1]unix.PollFd{{Fd: int32(p.wake), Events: unix.POLLIN}}
+	if pulse {
+		unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
+	} else {
+		unix.Ppoll(poll[:], timeout, nil)
+		runtime.Gosched() // begins a time slice (10 ms), which so does not end within the pulse that may come now
 	}
-}
-
-// turn brings the channel to now.
-func (c *channel) turn(now time.Time) {
-	switch {
-	case now.Before(c.edge) && (c.whole && c.level == 1 || c.high > 0): // a pulse, or the pause behind it
-	case c.high == 0:
-		c.level, c.edge = 0, time.Time{}
-		if c.on {
-			c.level = 1
-		}
-	case c.edge.IsZero(): // the first pulse
-		c.start = now.Add(c.offset)
-		c.rise(now)
-	case c.level == 1:
-		c.start = c.start.Add(c.period)
-		c.rise(now)
-	default:
-		c.rise(now)
+	if poll[0].Revents != 0 {
+		var count [8]byte
+		unix.Read(p.wake, count[:])
 	}
-}
-
-// rise begins a pulse if its time has come. How late that is matters little, how long it is does: it counts from now.
-func (c *channel) rise(now time.Time) {
-	if now.Before(c.start) {
-		c.level, c.edge = 0, c.start
-		return
-	}
-	if now.Sub(c.start) >= c.period {
-		c.start = now // a whole one was missed
-	}
-	c.level, c.edge = 1, now.Add(c.high)
 }
