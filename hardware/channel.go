@@ -35,10 +35,7 @@ func (c *channel) begin(other *channel, now time.Time) {
 	if other == nil {
 		return
 	}
-	into := now.Sub(other.start.Add(c.offset-other.offset)) % c.period // how far into the period
-	if into < 0 {
-		into += c.period
-	}
+	into := now.Sub(other.start.Add(c.offset-other.offset)) % c.period // below 0 when other waits for its turn
 	if c.start = now.Add(-into); c.whole && into > 0 {
 		c.start = c.start.Add(c.period)
 	}

@@ -300,9 +300,10 @@ func TestPulserFails(t *testing.T) {
 		}
 		<-r.seen
 		r.fail(unix.EIO)
-		if err := <-p.failed; !errors.Is(err, unix.EIO) {
-			t.Errorf("the thread failed with %v, want EIO", err)
-		}
+		p.done.Wait() // for the thread
+	}
+	if err := <-p.failed; !errors.Is(err, unix.EIO) {
+		t.Errorf("the thread failed with %v, want EIO", err)
 	}
 	r.fail(nil)
 	if err := p.Set([]float64{0, 0}); err != nil {
