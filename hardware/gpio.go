@@ -62,6 +62,9 @@ func OpenLines(outputs []Output) (Lines, string, error) {
 				return nil, "", errors.Join(fmt.Errorf("%s: %w", o.Role, err), b.Close())
 			}
 			b.pwm = append(b.pwm, pwmOutput{c, i})
+			if b.where == "" {
+				b.where = c.device
+			}
 		}
 	}
 	return b, b.where, nil

@@ -241,8 +241,8 @@ func TestPulserCloseWithinPulses(t *testing.T) {
 	}
 }
 
-// switches returns how often a thread was switched to.
-func switches(t *testing.T, thread int) string {
+// switchesOf returns how often a thread was switched to.
+func switchesOf(t *testing.T, thread int) string {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/status", thread))
 	if err != nil {
@@ -269,7 +269,7 @@ func TestPulserSleeps(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := ""
-		for now := switches(t, thread); now != before; now = switches(t, thread) { // the edge that it still awaits
+		for now := switchesOf(t, thread); now != before; now = switchesOf(t, thread) { // the edge that it still awaits
 			before = now
 			time.Sleep(5 * servoPeriod)
 		}
@@ -279,7 +279,7 @@ func TestPulserSleeps(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		if now := switches(t, thread); now != before {
+		if now := switchesOf(t, thread); now != before {
 			t.Errorf("with no pulse wanted the thread went from %s to %s", before, now)
 		}
 	}
