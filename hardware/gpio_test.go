@@ -308,3 +308,67 @@ func wantNoConflict(t *testing.T, trace string) {
 		}
 	}
 }
+
+// The pulses of two servos beside two motors that turn slowly, as the kernel saw them.
+func TestGPIOServoPulses(t *testing.T) {
+	simulate(t, pi("pinctrl-bcm2711", true))
+	lines, _, err := OpenLines([]Output{
+		{Role: "camera.pan", Line: "GPIO5", Period: servoPeriod, Whole: true},
+		{Role: "camera.tilt", Line: "GPIO6", Period: servoPeriod, Whole: true},
+		{Role: "left.enable", Line: "GPIO25", Period: 10 * time.Millisecond},
+		{Role: "right.enable", Line: "GPIO17", Period: 10 * time.Millisecond},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const asked, count = 1500 * time.Microsecond, 100
+	trace := traceEvents(t, "gpio/gpio_value")
+	before, start := cpuTime(), time.Now()
+	if err := lines.Set([]float64{.075, .075, .6, .4}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(count * servoPeriod) // that is what is measured, and nothing waits for it
+	used := cpuTime() - before
+	if err := errors.Join(lines.Set([]float64{0, 0, 0, 0}), lines.Close()); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	widths := map[int][]time.Duration{}
+	rose := map[int]time.Duration{}
+	base := math.MaxInt
+	for _, m := range regexp.MustCompile(`([0-9]+)\.([0-9]{6}): gpio_value: ([0-9]+) set ([01])`).FindAllStringSubmatch(trace(), -1) {
+		at, err := time.ParseDuration(m[1] + "s" + m[2] + "us")
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, _ := strconv.Atoi(m[3])
+		base = min(base, line-5) // GPIO5 is the lowest
+		up, rising := rose[line]
+		if m[4] == "1" && !rising {
+			rose[line] = at
+		} else if m[4] == "0" && rising {
+			widths[line] = append(widths[line], at-up)
+			delete(rose, line)
+		}
+	}
+	if len(rose) > 0 {
+		t.Errorf("these lines were left on: %v", rose)
+	}
+	for _, line := range []int{5, 6} {
+		got := slices.Sorted(slices.Values(widths[base+line]))
+		if len(got) == 0 {
+			t.Fatalf("GPIO%d had no pulses:\n%s", line, trace())
+		}
+		share := func(part float64) time.Duration { return got[int(part*float64(len(got)-1))] - asked }
+		t.Logf("GPIO%d: %d pulses, too long by %v at least, %v (p50), %v (p90), %v (p99), %v at most",
+			line, len(got), share(0), share(.5), share(.9), share(.99), share(1))
+		// The trace has whole microseconds, and a servo does not feel five (SG90 datasheet: dead band).
+		if share(0) < -5*time.Microsecond {
+			t.Errorf("GPIO%d had a pulse of %v, want %v at least", line, got[0], asked)
+		}
+		if len(got) > int(took/servoPeriod)+1 {
+			t.Errorf("GPIO%d had %d pulses in %v", line, len(got), took)
+		}
+	}
+	t.Logf("%d and %d pulses for the motors; %.1f %% of a processor", len(widths[base+25]), len(widths[base+17]), 100*used.Seconds()/took.Seconds())
+}
