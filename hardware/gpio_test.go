@@ -322,7 +322,7 @@ func TestGPIOServoPulses(t *testing.T) {
 		t.Fatal(err)
 	}
 	const asked, count = 1500 * time.Microsecond, 100
-	trace := traceEvents(t, "gpio/gpio_value")
+	trace := traceValues(t)
 	before, start := cpuTime(), time.Now()
 	if err := lines.Set([]float64{.075, .075, .6, .4}); err != nil {
 		t.Fatal(err)
