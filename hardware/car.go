@@ -31,10 +31,14 @@ type State struct {
 	Sensors     [MaxSensors]float64
 }
 
-// Watch is told until when the motors may run, before they do; the zero time is that they stand. It is there for what
-// sees to it that they stand then even if this process can't.
+// Watch sees to it that the motors stand when they should even if this process can't.
 type Watch interface {
+	// Until is told until when the motors may run, before they do; the zero time is that they stand.
 	Until(time.Time)
+	// Failed has an error when nobody watches any more.
+	Failed() <-chan error
+	// Close ends the watch. If the outputs are not known to be off, that is left to it.
+	Close(off bool)
 }
 
 // Car is the actor. Do and Report may be called from any goroutine; all else belongs to the one that runs Run.
@@ -135,6 +139,10 @@ func (c *Car) Run(ctx context.Context) (err error) {
 	if c.inputs != nil {
 		senseless = c.inputs.Failed()
 	}
+	var unwatched <-chan error
+	if c.watch != nil {
+		unwatched = c.watch.Failed()
+	}
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
 	for {
@@ -145,6 +153,8 @@ func (c *Car) Run(ctx context.Context) (err error) {
 		case err := <-c.lines.Failed():
 			return c.fault(err)
 		case err := <-senseless:
+			return c.fault(err)
+		case err := <-unwatched:
 			return c.fault(err)
 		case <-alarm.C:
 		}
@@ -346,6 +356,9 @@ func (c *Car) halt() error {
 		c.tellWatch(time.Time{})
 	}
 	c.publish()
+	if c.watch != nil {
+		c.watch.Close(err == nil)
+	}
 	if err = errors.Join(err, c.lines.Close()); c.inputs != nil {
 		err = errors.Join(err, c.inputs.Close())
 	}

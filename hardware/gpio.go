@@ -8,15 +8,17 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/warthog618/go-gpiocdev"
+	"github.com/warthog618/go-gpiocdev/uapi"
 	"golang.org/x/sys/unix"
 )
 
 // board is the outputs of a real car: lines of one GPIO character device, requested together, so that they move in one
-// ioctl (GPIO_V2_LINE_SET_VALUES_IOCTL), and channels of PWM chips.
+// ioctl, and channels of PWM chips.
 type board struct {
-	request *gpiocdev.Lines // nil when there are none
+	request *request // nil when there are no lines
 	pulser  *pulser
 	lines   []int // index of each line among the outputs
 	pwm     []pwmOutput
@@ -40,7 +42,39 @@ type pwmOutput struct {
 //     shows the devices).
 //
 // A chip is never chosen by its number alone: that changes between kernels.
-func OpenLines(outputs []Output) (Lines, string, error) {
+//
+// Lines that a roverd has are waited for, briefly: after its death its guard still has them while it switches them off.
+func OpenLines(outputs []Output) (lines Lines, where string, err error) {
+	for end := time.Now().Add(deathTime); ; time.Sleep(time.Millisecond) {
+		lines, where, err = openLines(outputs)
+		var busy *busyError
+		if !errors.As(err, &busy) || !strings.HasPrefix(busy.by, consumer) || time.Now().After(end) {
+			return lines, where, err
+		}
+	}
+}
+
+// SwitchOff takes the outputs, all off, and gives them back. If one can't be had the others are switched off all the same.
+func SwitchOff(outputs []Output) error {
+	lines, _, err := OpenLines(outputs)
+	if err == nil {
+		return lines.Close()
+	}
+	err = nil
+	for _, o := range outputs {
+		lines, _, e := openLines([]Output{o})
+		if e == nil {
+			e = lines.Close()
+		}
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// deathTime is how long the lines of a roverd that has died may stay taken.
+const deathTime = time.Second
+
+func openLines(outputs []Output) (Lines, string, error) {
 	b := &board{}
 	var lines []Output
 	for i, o := range outputs {
@@ -78,7 +112,8 @@ func (b *board) openGPIO(outputs []Output) error {
 	defer closeChips(chips)
 
 	var chip *gpiocdev.Chip
-	var offsets, low []int
+	var offsets []int
+	var low uapi.LineBitmap
 	taken := map[int]Output{}
 	for _, o := range outputs {
 		c, offset, err := findLine(chips, o.Line)
@@ -95,16 +130,12 @@ func (b *board) openGPIO(outputs []Output) error {
 			return fmt.Errorf("%s: line %q is already %s", o.Role, o.Line, other.Role)
 		}
 		taken[offset] = o
-		offsets = append(offsets, offset)
 		if o.ActiveLow {
-			low = append(low, offset)
+			low = low.Set(len(offsets), 1)
 		}
+		offsets = append(offsets, offset)
 	}
-	options := []gpiocdev.LineReqOption{gpiocdev.AsOutput(make([]int, len(offsets))...), gpiocdev.WithConsumer(consumer)}
-	if len(low) > 0 {
-		options = append(options, gpiocdev.WithLines(low, gpiocdev.AsActiveLow))
-	}
-	if b.request, err = chip.RequestLines(offsets, options...); err != nil {
+	if b.request, err = requestLines(chip, offsets, low); err != nil {
 		return describe(err, chip, outputs, offsets)
 	}
 	b.where = chip.Label
@@ -114,8 +145,15 @@ func (b *board) openGPIO(outputs []Output) error {
 	return nil
 }
 
-// consumer is how the kernel lists who uses a line.
+// consumer is how the kernel lists who uses a line, with the process number behind it.
 const consumer = "roverd"
+
+// busyError is a line that another program has.
+type busyError struct{ role, line, chip, by string }
+
+func (e *busyError) Error() string {
+	return fmt.Sprintf("%s: line %q of %s is in use by %q: stop that program, or choose another line", e.role, e.line, e.chip, e.by)
+}
 
 // Set moves the lines first: where one says whether a motor turns at all, its PWM does no harm meanwhile.
 func (b *board) Set(values []float64) error {
@@ -237,8 +275,7 @@ func describe(err error, chip *gpiocdev.Chip, all []Output, offsets []int) error
 	if errors.Is(err, unix.EBUSY) {
 		for i, offset := range offsets {
 			if info, e := chip.LineInfo(offset); e == nil && info.Used {
-				return fmt.Errorf("%s: line %q of %s is in use by %q: stop that program, or choose another line",
-					all[i].Role, all[i].Line, chip.Label, info.Consumer)
+				return &busyError{all[i].Role, all[i].Line, chip.Label, info.Consumer}
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package hardware
 
 import (
-	"encoding/binary"
 	"os"
 	"runtime"
 	"slices"
@@ -93,11 +92,7 @@ func (p *pulser) Close() {
 	unix.Close(p.wake)
 }
 
-func (p *pulser) kick() {
-	var one [8]byte
-	binary.NativeEndian.PutUint64(one[:], 1)
-	unix.Write(p.wake, one[:])
-}
+func (p *pulser) kick() { kick(p.wake) }
 
 // want sets what the channels are to do. Those that begin to pulse do so in step with others of their kind, so that
 // motors share their edges and servos keep out of each other's way. The caller holds mu.

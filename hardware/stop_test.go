@@ -1,7 +1,9 @@
 package hardware
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,13 +86,60 @@ type watchdog struct {
 	r    *rig
 	told []time.Time
 	wet  bool // the lines were on when it was told for the first time
+
+	failed chan error
+	closed []bool
 }
+
+func (w *watchdog) Failed() <-chan error { return w.failed }
+func (w *watchdog) Close(off bool)       { w.closed = append(w.closed, off) }
 
 func (w *watchdog) Until(t time.Time) {
 	if len(w.told) == 0 {
 		w.wet = w.r.lines.now()[leftForward] > 0
 	}
 	w.told = append(w.told, t)
+}
+
+// However the car ends, it tells the watch whether there is something left to do, and it does not drive unwatched.
+func TestWatchEnds(t *testing.T) {
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		name    string
+		end     func(l *tape, w *watchdog, stop func())
+		wantErr error
+		off     bool
+	}{
+		{"in order", func(_ *tape, _ *watchdog, stop func()) { stop() }, nil, true},
+		{"by lines that fail", func(l *tape, _ *watchdog, stop func()) {
+			l.mu.Lock()
+			l.err = broken
+			l.mu.Unlock()
+			stop()
+		}, broken, false},
+		{"by a watch that fails", func(_ *tape, w *watchdog, _ func()) { w.failed <- broken }, broken, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lines, w := &tape{t: t}, &watchdog{failed: make(chan error, 1)}
+				w.r = &rig{lines: lines}
+				car := New(Config{Motors: testMotors}, lines, w, func(State) {})
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				ended := make(chan error)
+				go func() { ended <- car.Run(ctx) }()
+				car.Do(Command{Kind: Drive, Left: 1, Right: 1, At: time.Now()})
+				synctest.Wait()
+				tt.end(lines, w, stop)
+				if err := <-ended; !errors.Is(err, tt.wantErr) {
+					t.Errorf("it ended with %v, want %v", err, tt.wantErr)
+				}
+				if !slices.Equal(w.closed, []bool{tt.off}) || !lines.closed || slices.Contains(lines.now(), 1) == tt.off {
+					t.Errorf("the watch was closed with off %v, the lines are %v, given back: %v", w.closed, lines.now(), lines.closed)
+				}
+			})
+		})
+	}
 }
 
 // The watch hears of a lease before the lines move on it, and that the car stands when they have fallen.

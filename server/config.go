@@ -26,6 +26,7 @@ type config struct {
 	Addr       string        `toml:"addr"`
 	Open       bool          `toml:"open"`
 	Sim        bool          `toml:"sim"`
+	Guard      bool          `toml:"guard"`
 	Loops      int           `toml:"loops"`
 	Echo       bool          `toml:"echo"`
 	MaxConns   int           `toml:"max_conns"`
@@ -112,7 +113,7 @@ var processors = runtime.GOMAXPROCS(0)
 // flags sets the defaults and binds the flags.
 func (c *config) flags() *flag.FlagSet {
 	c.Addr, c.Loops, c.LogLevel = ":9900", processors, zapcore.InfoLevel
-	c.MaxPerAddr = 1000
+	c.MaxPerAddr, c.Guard = 1000, true
 	c.Drive.TTL, c.Drive.DeadTime = duration(hardware.DefaultTTL), duration(hardware.DefaultDeadTime)
 	c.Drive.OnFault = faultExit
 	c.Camera.URL, c.Camera.Step = "http://HOST:8080/?action=stream", 10
@@ -123,6 +124,7 @@ func (c *config) flags() *flag.FlagSet {
 	f.StringVar(&c.Addr, "addr", c.Addr, "listen on this `host:port`")
 	f.StringVar(&c.file, "config", "", "read the car's wiring from this TOML `file`")
 	f.BoolVar(&c.Sim, "sim", c.Sim, "simulate the car, whatever the config says")
+	f.BoolVar(&c.Guard, "guard", c.Guard, "have a small process of its own switch a real car's lines off should this one be killed or hang")
 	f.BoolVar(&c.Open, "open", c.Open, "let anyone who reaches the server drive, not only clients on this computer")
 	f.IntVar(&c.Loops, "loops", c.Loops, "number of event loops")
 	f.IntVar(&c.MaxConns, "max-conns", c.MaxConns, "number of connections at a time; 0 is as many as the limit of open files allows")

@@ -16,6 +16,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"roverd/hardware"
 )
 
 const helpText = `roverd drives a robot car from any browser.
@@ -24,6 +26,9 @@ const helpText = `roverd drives a robot car from any browser.
   roverd check [-config FILE] [-sim] [-wiggle]
                            say what would work on this board and what would not;
                            -wiggle asks, then moves one motor at a time
+  roverd stop [flags]      switch all lines of the -config off, and end: for after a crash, as systemd's ExecStopPost;
+                           lines that a running roverd holds stay its own: then it says which process that is, and
+                           ends with 1 (kill that process: it stops the car first)
   roverd version           print version, commit and Go version
   roverd help              print this
 
@@ -31,6 +36,9 @@ Every flag can also be set in the environment: -log-level as ROVERD_LOG_LEVEL.
 `
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "guard" { // not for people: hardware.StartGuard starts it
+		os.Exit(hardware.RunGuard(os.Args[2:], os.Stderr))
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(heapGrowth)
 	}
@@ -64,6 +72,8 @@ func run(ctx, hurry context.Context, args []string, getenv func(string) string, 
 		err = runServe(ctx, hurry, args, getenv, stdout, stderr)
 	case "check":
 		err = runCheck(ctx, args, getenv, os.Stdin, stdout)
+	case "stop":
+		err = runStop(args, getenv, stdout)
 	case "version":
 		fmt.Fprintf(stdout, "roverd %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	case "help":
@@ -105,6 +115,23 @@ func runServe(ctx, hurry context.Context, args []string, getenv func(string) str
 		return err
 	}
 	return s.run(ctx, hurry, listeners, stdout)
+}
+
+// runStop switches the lines off by hand.
+func runStop(args []string, getenv func(string) string, stdout io.Writer) error {
+	cfg, err := loadConfig(args, getenv)
+	if err != nil {
+		return err
+	}
+	if cfg.simulated() {
+		return usage("the car is simulated: there are no lines to switch off; name the file with its wiring: roverd stop -config FILE")
+	}
+	car := cfg.car()
+	if err := hardware.SwitchOff(car.Outputs()); err != nil {
+		return fmt.Errorf("%s: not all lines could be switched off: %w", cfg.file, err)
+	}
+	fmt.Fprintln(stdout, "all lines are off")
+	return nil
 }
 
 // revision is set by the Makefile to what `git describe` says.

@@ -74,8 +74,7 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 	s.gate = newGate(cfg.MaxConns, cfg.MaxPerAddr)
 	s.settler = newSettler()
 
-	car := cfg.car()
-	if s.car, s.where, err = newCar(&car, cfg.simulated(), s.carChanged); err != nil {
+	if s.car, s.where, err = newCar(cfg, s.carChanged); err != nil {
 		for _, ln := range listeners {
 			ln.Close()
 		}
@@ -87,23 +86,32 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 	return s, listeners, nil
 }
 
-// newCar takes the board's lines, or simulates them. where is what car it is.
-func newCar(cfg *hardware.Config, simulated bool, onChange func(hardware.State)) (car *hardware.Car, where string, err error) {
+// newCar takes the board's lines, and starts their guard, or simulates all that. where is what car it is.
+func newCar(cfg *config, onChange func(hardware.State)) (car *hardware.Car, where string, err error) {
+	of := cfg.car()
 	report := func(sensor int, value float64) { car.Report(sensor, value) }
-	var lines hardware.Lines
-	if simulated {
-		lines, where = hardware.NewWorld(cfg, report), "simulated"
-	} else if lines, where, err = hardware.OpenLines(cfg.Outputs()); err != nil {
+	if cfg.simulated() {
+		return hardware.New(of, hardware.NewWorld(&of, report), nil, onChange), "simulated", nil
+	}
+	lines, where, err := hardware.OpenLines(of.Outputs())
+	if err != nil {
 		return nil, "", err
 	}
-	car = hardware.New(*cfg, lines, nil, onChange)
-	if !simulated {
-		sensors, err := hardware.OpenSensors(cfg.Sensors, report)
-		if err != nil {
+	var watch hardware.Watch
+	if cfg.Guard {
+		if watch, err = hardware.StartGuard(lines); err != nil {
 			return nil, "", errors.Join(err, lines.Close())
 		}
-		car.Sense(sensors)
 	}
+	car = hardware.New(of, lines, watch, onChange)
+	sensors, err := hardware.OpenSensors(of.Sensors, report)
+	if err != nil {
+		if watch != nil {
+			watch.Close(true)
+		}
+		return nil, "", errors.Join(err, lines.Close())
+	}
+	car.Sense(sensors)
 	return car, where, nil
 }
 

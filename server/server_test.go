@@ -20,9 +20,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// TestMain lets the test binary be roverd itself, so that tests can start it as a process of its own.
+// TestMain lets the test binary be roverd itself, so that tests can start it as a process of its own, and be its guard.
 func TestMain(m *testing.M) {
-	if os.Getenv("ROVERD_TEST_MAIN") != "" {
+	if os.Getenv("ROVERD_TEST_MAIN") != "" || len(os.Args) > 1 && os.Args[1] == "guard" {
 		main()
 	}
 	goleak.VerifyTestMain(m)

@@ -46,8 +46,7 @@ func wiggle(ctx context.Context, cfg *config, in io.Reader, out io.Writer) (err 
 	if answer != "yes" {
 		return errors.New("check: the answer was not yes, so nothing was moved")
 	}
-	car := cfg.car()
-	if w.car, _, err = newCar(&car, cfg.simulated(), w.changed); err != nil {
+	if w.car, _, err = newCar(cfg, w.changed); err != nil {
 		return fmt.Errorf("%s: %w", cfg.file, err)
 	}
 	go func() { w.ended <- w.car.Run(ctx) }()

@@ -1,0 +1,140 @@
+package hardware
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The guard's own side.
+
+const (
+	// grace is how long after the lease the actor may still be on its way to switch the motors off.
+	grace = 30 * time.Millisecond
+	// dyingTime is for how long the guard sees to it that the lines stay off while the process that has them dies.
+	dyingTime = 10 * time.Second
+)
+
+// guardian is what the guard's process has.
+type guardian struct {
+	until *atomic.Uint32
+	pipe  int
+	wake  int
+	other int
+	lines *request // nil when there are none
+	pwm   []string
+}
+
+// RunGuard is the guard's process, with the arguments that StartGuard gave it. It returns the exit code.
+func RunGuard(args []string, stderr io.Writer) int {
+	// systemd ends a service by a signal to all of its processes: the guard goes last.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE)
+	runtime.LockOSThread() // the priority is the thread's
+	standOut()
+	_, until, err := mapPage(guardPage)
+	lines, wrong := 0, errors.New("")
+	if len(args) > 0 {
+		lines, wrong = strconv.Atoi(args[0])
+	}
+	if err != nil || wrong != nil {
+		fmt.Fprintln(stderr, "roverd: `roverd guard` is what roverd starts by itself")
+		return 2
+	}
+	g := &guardian{until: until, pipe: guardPipe, wake: guardWake, other: guardOther, pwm: args[1:]}
+	if lines > 0 {
+		g.lines = &request{fd: guardLines, lines: lines}
+	}
+	unix.Write(guardReady, []byte{1})
+	unix.Dup3(guardPipe+2, guardReady, 0) // nobody reads it any more
+
+	hung := g.wait()
+	begin := time.Now()
+	why := "roverd ended in the midst of its work"
+	if hung {
+		why = "roverd hung and was killed"
+		unix.PidfdSendSignal(g.other, unix.SIGKILL, nil, 0)
+	}
+	err = g.off()
+	took := time.Since(begin)
+	// What the other process had begun to do it may still finish, so its last word must not be the last.
+	for alive := true; alive && time.Since(begin) < dyingTime; err = g.off() {
+		alive = !ready(g.other, time.Millisecond)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "guard: %s, and the outputs can't be switched off: %v\n", why, err)
+		return 1
+	}
+	fmt.Fprintf(stderr, "guard: %s: the outputs were off after %s\n", why, took.Round(10*time.Microsecond))
+	return 0
+}
+
+// standOut sees to it that the guard still runs when all else is stuck. All of it needs privileges, and helps a little
+// where they are missing: the guard is small, and the kernel kills what is large.
+func standOut() {
+	if fd, err := unix.Open("/proc/self/oom_score_adj", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+		unix.Write(fd, []byte("-1000"))
+		unix.Close(fd)
+	}
+	unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
+	unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+}
+
+// wait returns when the guard is needed: the other process has ended, or it hangs.
+func (g *guardian) wait() (hung bool) {
+	poll := []unix.PollFd{{Fd: int32(g.pipe)}, {Fd: int32(g.wake), Events: unix.POLLIN}}
+	stalled := false
+	for {
+		var timeout *unix.Timespec
+		if until := g.until.Load(); until != 0 {
+			left := instant(until).sub(instantNow()) + grace
+			switch {
+			case left > 0:
+				stalled = false
+			case left < -grace && !stalled:
+				// The guard itself was not woken for so long: the whole machine stood still, and may have been about
+				// to switch off, too.
+				stalled, left = true, grace
+			default:
+				return true
+			}
+			t := unix.NsecToTimespec(int64(left))
+			timeout = &t
+		}
+		poll[0].Revents, poll[1].Revents = 0, 0
+		unix.Ppoll(poll, timeout, nil)
+		if poll[0].Revents != 0 {
+			return false
+		}
+		if poll[1].Revents != 0 {
+			var count [8]byte
+			unix.Read(g.wake, count[:])
+		}
+	}
+}
+
+// off switches everything off.
+func (g *guardian) off() (err error) {
+	if g.lines != nil {
+		err = g.lines.off()
+	}
+	for _, line := range g.pwm {
+		err = errors.Join(err, offPWM(line))
+	}
+	return err
+}
+
+// ready waits for a descriptor to become readable.
+func ready(fd int, within time.Duration) bool {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	timeout := unix.NsecToTimespec(int64(within))
+	n, _ := unix.Ppoll(poll, &timeout, nil)
+	return n > 0
+}
