@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"slices"
 	"sync"
@@ -15,7 +16,16 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets the test binary be the guard, and a process that has one.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "guard" {
+		os.Exit(RunGuard(os.Args[2:], os.Stderr))
+	}
+	if os.Getenv("ROVERD_TEST_LEASE") != "" {
+		guarded()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // testMotors are switched on and off.
 var testMotors = Motors{

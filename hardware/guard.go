@@ -89,6 +89,7 @@ func (g *Guard) run(b *board) (err error) {
 			f.Close()
 		}
 	}()
+	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // what this process has itself been given is not for it
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return os.NewSyscallError("pipe2", err)
@@ -182,23 +183,33 @@ func (g *Guard) hold(pipe int) (err error) {
 		return os.NewSyscallError("eventfd", err)
 	}
 	ready := make(chan error)
-	g.parts.Go(func() {
-		runtime.LockOSThread() // and never unlocked: no other goroutine may run on it
-		low, high := uint(min(pipe, g.letGo)), uint(max(pipe, g.letGo))
-		err := unix.CloseRange(high+1, math.MaxUint32, unix.CLOSE_RANGE_UNSHARE)
-		for _, r := range [][2]uint{{0, low}, {low + 1, high}} {
-			if err == nil && r[0] < r[1] {
-				err = unix.CloseRange(r[0], r[1]-1, 0)
-			}
-		}
-		end := g.letGo
-		if ready <- os.NewSyscallError("close_range", err); err == nil {
-			var count [8]byte
-			for _, err := unix.Read(end, count[:]); err == unix.EINTR; _, err = unix.Read(end, count[:]) {
-			}
-		}
-	})
+	g.parts.Go(func() { g.keep(pipe, ready) })
 	return <-ready
+}
+
+func (g *Guard) keep(pipe int, ready chan<- error) {
+	runtime.LockOSThread() // and never unlocked: the thread ends with this
+	if unix.Gettid() == unix.Getpid() {
+		// The process's first thread does not, and its files are what /proc shows as those of the process. While it is
+		// taken the next goroutine gets another one.
+		next := make(chan error)
+		g.parts.Go(func() { g.keep(pipe, next) })
+		ready <- <-next
+		runtime.UnlockOSThread()
+		return
+	}
+	low, high := uint(min(pipe, g.letGo)), uint(max(pipe, g.letGo))
+	err := unix.CloseRange(high+1, math.MaxUint32, unix.CLOSE_RANGE_UNSHARE)
+	for _, r := range [][2]uint{{0, low}, {low + 1, high}} {
+		if err == nil && r[0] < r[1] {
+			err = unix.CloseRange(r[0], r[1]-1, 0)
+		}
+	}
+	if ready <- os.NewSyscallError("close_range", err); err == nil {
+		var count [8]byte
+		for _, err := unix.Read(g.letGo, count[:]); err == unix.EINTR; _, err = unix.Read(g.letGo, count[:]) {
+		}
+	}
 }
 
 // Until tells the guard until when the motors may run: see Watch.

@@ -90,19 +90,25 @@ func standOut() {
 // wait returns when the guard is needed: the other process has ended, or it hangs.
 func (g *guardian) wait() (hung bool) {
 	poll := []unix.PollFd{{Fd: int32(g.pipe)}, {Fd: int32(g.wake), Events: unix.POLLIN}}
-	stalled := false
+	stalled, patience := false, instant(0)
 	for {
 		var timeout *unix.Timespec
-		if until := g.until.Load(); until != 0 {
-			left := instant(until).sub(instantNow()) + grace
+		if until := g.until.Load(); until == 0 {
+			stalled = false
+		} else {
+			now := instantNow()
+			left := instant(until).sub(now) + grace
 			switch {
 			case left > 0:
 				stalled = false
-			case left < -grace && !stalled:
-				// The guard itself was not woken for so long: the whole machine stood still, and may have been about
-				// to switch off, too.
-				stalled, left = true, grace
-			default:
+			case stalled:
+				left = patience.sub(now)
+			case left < -grace:
+				// The guard itself was not woken for so long: the whole machine stood still, and the actor may be just
+				// about to switch off.
+				stalled, patience, left = true, now+instant(grace.Microseconds()), grace
+			}
+			if left <= 0 {
 				return true
 			}
 			t := unix.NsecToTimespec(int64(left))

@@ -1,0 +1,223 @@
+package hardware
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The guard without lines, so that all of it but their last ioctl is tested anywhere. With lines it is in server/guard_test.go.
+
+// vigil is a guardian in this process, with a pipe and a page that the test has the other ends of.
+func vigil(t *testing.T) (g *guardian, end func()) {
+	t.Helper()
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(pipe[0]); unix.Close(wake) })
+	return &guardian{until: &atomic.Uint32{}, pipe: pipe[0], wake: wake}, func() { unix.Close(pipe[1]) }
+}
+
+func in(d time.Duration) uint32 { return uint32(instantNow() + instant(d.Microseconds())) }
+
+func TestGuardWaits(t *testing.T) {
+	const lease, long = 20 * time.Millisecond, 200 * time.Millisecond
+	for _, tt := range []struct {
+		name   string
+		during func(g *guardian, end func()) // while the guard waits
+		hung   bool
+		least  time.Duration
+	}{
+		{"the end of the other process", func(_ *guardian, end func()) { end() }, false, 0},
+		{"the end in motion", func(g *guardian, end func()) { g.until.Store(in(time.Minute)); kick(g.wake); end() }, false, 0},
+		{"a lease that is left to pass", func(g *guardian, _ func()) { g.until.Store(in(lease)); kick(g.wake) }, true, lease + grace},
+		{"a lease that is renewed, and given up", func(g *guardian, end func()) {
+			g.until.Store(in(long))
+			kick(g.wake)
+			for begin := instantNow(); instantNow().sub(begin) < 2*(long+grace); runtime.Gosched() {
+				g.until.Store(in(long))
+			}
+			g.until.Store(0)
+			end()
+		}, false, 2 * (long + grace)},
+		{"a lease that had passed long ago, as after a standstill of the machine", func(g *guardian, _ func()) {
+			g.until.Store(in(-time.Second))
+			kick(g.wake)
+		}, true, grace},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g, end := vigil(t)
+			hung := make(chan bool)
+			begin := instantNow()
+			go func() { hung <- g.wait() }()
+			tt.during(g, end)
+			if got := <-hung; got != tt.hung {
+				t.Errorf("hung is %v", got)
+			}
+			if took := instantNow().sub(begin); took < tt.least || took > tt.least+5*time.Second {
+				t.Errorf("it waited for %s, want at least %s", took, tt.least)
+			}
+		})
+	}
+}
+
+// An instant goes round, and no lease notices.
+func TestInstantGoesRound(t *testing.T) {
+	if got := instant(5).sub(instant(1<<32 - 5)); got != 10*time.Microsecond {
+		t.Errorf("10 us later is %s later", got)
+	}
+	if got := instant(1<<32 - 5).sub(instant(5)); got != -10*time.Microsecond {
+		t.Errorf("10 us before is %s later", got)
+	}
+	g := &Guard{until: &atomic.Uint32{}, start: time.Now(), wake: -1}
+	g.began = -instant(time.Second.Microseconds())
+	if g.Until(g.start.Add(time.Second)); g.until.Load() != 1 {
+		t.Errorf("instant 0, which would mean that the motors stand, is %d", g.until.Load())
+	}
+	if g.Until(g.start.Add(3 * time.Second)); g.until.Load() != 2_000_000 {
+		t.Errorf("2 s after the turn is %d", g.until.Load())
+	}
+}
+
+// guarded is a process that has a guard, drives for a while, and hangs. See TestMain.
+func guarded() {
+	g, err := StartGuard(&board{})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	lease, _ := time.ParseDuration(os.Getenv("ROVERD_TEST_LEASE"))
+	g.Until(time.Now().Add(lease))
+	fmt.Println("driving")
+	select {}
+}
+
+func TestGuardKillsWhatHangs(t *testing.T) {
+	testGuarded(t, 50*time.Millisecond, "hung and was killed")
+}
+func TestGuardOfTheKilled(t *testing.T) {
+	testGuarded(t, time.Minute, "ended in the midst of its work")
+}
+
+func testGuarded(t *testing.T, lease time.Duration, says string) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "ROVERD_TEST_LEASE="+lease.String())
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := make([]byte, 8)
+	if _, err := out.Read(said); err != nil || string(said) != "driving\n" {
+		t.Errorf("it says %q, %v", said, err)
+	}
+	begin := time.Now()
+	if lease > time.Second {
+		cmd.Process.Kill()
+	}
+	cmd.Wait() // also for the guard, which has the same standard error
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("that took %s", took)
+	}
+	if state := cmd.ProcessState.Sys().(syscall.WaitStatus); state.Signal() != syscall.SIGKILL {
+		t.Errorf("it ended with %v", cmd.ProcessState)
+	}
+	if !strings.Contains(stderr.String(), says) || strings.Count(stderr.String(), "\n") != 1 {
+		t.Errorf("the log is %q, want one line that says %q", stderr.String(), says)
+	}
+}
+
+// descriptors lists what files a process has open, as /proc shows them.
+func descriptors(t *testing.T, pid int) map[int]string {
+	t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[int]string{}
+	for _, e := range entries {
+		n, _ := strconv.Atoi(e.Name())
+		if to, err := os.Readlink(dir + "/" + e.Name()); err == nil { // else it was that of ReadDir
+			all[n] = to
+		}
+	}
+	return all
+}
+
+// The guard has what it needs of this process and nothing else, takes no signal, and leaves nothing behind.
+func TestGuardKeepsToItself(t *testing.T) {
+	before := descriptors(t, os.Getpid())
+	g, err := StartGuard(&board{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := g.cmd.Process.Pid
+	has := descriptors(t, pid)
+	maps.DeleteFunc(has, func(_ int, to string) bool { return strings.HasPrefix(to, "/sys/fs/cgroup/") }) // Go's runtime looks there
+	if got := slices.Sorted(maps.Keys(has)); !slices.Equal(got, []int{0, 1, 2, guardPage, guardWake, guardOther}) {
+		t.Errorf("the guard has the descriptors %v", has)
+	}
+	if sid, err := unix.Getsid(pid); sid != pid {
+		t.Errorf("its session is %d, %v, want its own", sid, err)
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE} {
+		if err := g.cmd.Process.Signal(sig); err != nil {
+			t.Errorf("%s: %v", sig, err)
+		}
+	}
+	g.Until(time.Now().Add(time.Minute)) // after the signals: it still wakes, and goes on waiting
+	g.Close(true)
+	if err := <-g.Failed(); !strings.Contains(err.Error(), "signal: killed") {
+		t.Errorf("before Close was called: %v", err)
+	}
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("its process is still there, or was not waited for: %v", err)
+	}
+	if after := descriptors(t, os.Getpid()); !maps.Equal(before, after) {
+		t.Errorf("the descriptors are %v, and were %v", after, before)
+	}
+}
+
+func TestGuardIsMissed(t *testing.T) {
+	g, err := StartGuard(&board{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close(true)
+	g.cmd.Process.Kill()
+	if err := <-g.Failed(); !strings.Contains(err.Error(), "without it the car does not drive") {
+		t.Error(err)
+	}
+}
+
+// `roverd guard` by hand says what it is.
+func TestGuardByHand(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "guard")
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "roverd starts by itself") {
+		t.Errorf("%v, %q", err, out)
+	}
+}
