@@ -68,6 +68,9 @@ func RunGuard(args []string, stderr io.Writer) int {
 	for alive := true; alive && time.Since(begin) < dyingTime; err = g.off() {
 		alive = !ready(g.other, time.Millisecond)
 	}
+	if g.lines != nil {
+		g.lines.Close() // before the log, which may block: the next roverd may be waiting for them
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "guard: %s, and the outputs can't be switched off: %v\n", why, err)
 		return 1

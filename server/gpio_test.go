@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,13 +26,20 @@ type rover struct {
 	addr string
 	chip *gpiosim.Chip
 	cmd  *exec.Cmd
-	wait func() // ends it by SIGTERM, once, and wants exit code 0
+	log  *logBuffer
+	wait func() // ends it by SIGTERM, unless it has ended, and wants exit code 0
 }
 
 // offsets of the lines of l298n, in the order: left forward, backward, enable, right forward, backward, enable.
 var offsets = []int{23, 24, 25, 22, 27, 17}
 
 func startRover(t *testing.T, config string) *rover {
+	t.Helper()
+	return launch(t, newChip(t), "-config", write(t, config+l298n))
+}
+
+// newChip makes a chip like a Raspberry Pi's.
+func newChip(t *testing.T) *gpiosim.Chip {
 	t.Helper()
 	if os.Getenv("ROVERD_GUEST") == "" {
 		t.Skip("NOT TESTED here: it needs gpio-sim; `make guest` runs it in a virtual machine")
@@ -53,10 +59,14 @@ func startRover(t *testing.T, config string) *rover {
 			t.Fatal(err)
 		}
 	}
-	r := &rover{t: t, chip: &sim.Chips[0]}
-	r.cmd = command(t, "-addr", ":0", "-config", write(t, config+l298n))
-	log := newLogBuffer()
-	r.cmd.Stderr = log
+	return &sim.Chips[0]
+}
+
+// launch starts roverd on a chip and waits until it serves.
+func launch(t *testing.T, chip *gpiosim.Chip, args ...string) *rover {
+	t.Helper()
+	r := &rover{t: t, chip: chip, cmd: command(t, append([]string{"-addr", ":0"}, args...)...), log: newLogBuffer()}
+	r.cmd.Stderr = r.log
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -64,12 +74,15 @@ func startRover(t *testing.T, config string) *rover {
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	r.wait = sync.OnceFunc(func() {
+	r.wait = func() {
+		if r.cmd.ProcessState != nil {
+			return
+		}
 		r.cmd.Process.Signal(syscall.SIGTERM)
 		if err := r.cmd.Wait(); err != nil {
-			t.Errorf("roverd ended with %v; its log:\n%s", err, log)
+			t.Errorf("roverd ended with %v; its log:\n%s", err, r.log)
 		}
-	})
+	}
 	t.Cleanup(r.wait)
 	r.addr = strings.Replace(announced(t, out), "localhost", "127.0.0.1", 1)
 	return r

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/warthog618/go-gpiocdev"
+	"github.com/warthog618/go-gpiosim"
+)
+
+var rounds = flag.Int("rounds", 3, "of TestGPIOGuardTimes")
+
+// The guard on real lines: whatever becomes of roverd, the levels fall, and as on a Raspberry Pi they would not do so by
+// themselves. They are read from the kernel's simulator.
+
+// piChip is a chip whose lines keep their level when they are released.
+func piChip(t *testing.T) *gpiosim.Chip {
+	t.Helper()
+	chip := newChip(t)
+	const persist = "/sys/module/gpio_sim/parameters/persist"
+	if err := os.WriteFile(persist, []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.WriteFile(persist, []byte("0"), 0) })
+	return chip
+}
+
+var (
+	fullSpeed = []int{1, 0, 1, 1, 0, 1}
+	allOff    = []int{0, 0, 0, 0, 0, 0}
+)
+
+const longTTL = "[drive]\nttl = \"5s\"\n" + l298n
+
+// drive has the rover at full speed.
+func (r *rover) drive() {
+	r.t.Helper()
+	driver, _ := dial(r.t, r.addr)
+	driver.send("up")
+	r.wantSoon("up", 4*time.Second, fullSpeed...)
+}
+
+// guards returns the processes that are, or were and are not waited for, roverd's guards.
+func guards(t *testing.T) (pids []int) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || len(all) == 0 {
+		t.Fatal(all, err)
+	}
+	for _, file := range all {
+		pid, _ := strconv.Atoi(strings.Split(file, "/")[2])
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		zombie := strings.Contains(string(stat), "server.test) Z")
+		if strings.Contains(string(text), "\x00guard\x00") || zombie {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func (r *rover) guard() int {
+	r.t.Helper()
+	pids := guards(r.t)
+	if len(pids) != 1 {
+		r.t.Fatalf("the guards are %v, want one", pids)
+	}
+	return pids[0]
+}
+
+// died waits for roverd and for its guard, which has the same standard error, and wants the log to tell of it.
+func (r *rover) died(says string) {
+	r.t.Helper()
+	r.cmd.Wait()
+	if log := r.log.String(); says != "" && !strings.Contains(log, says) {
+		r.t.Errorf("the log does not say %q:\n%s", says, log)
+	}
+	if left := guards(r.t); len(left) > 0 {
+		r.t.Errorf("guards are left: %v", left)
+	}
+}
+
+func TestGPIOGuard(t *testing.T) {
+	const ended, hung = "guard: roverd ended in the midst of its work: the outputs were off after ", "guard: roverd hung and was killed: the outputs were off after "
+	for _, tt := range []struct {
+		name, config string
+		off          []int
+		fault        func(t *testing.T, r *rover)
+		says         string
+	}{
+		{"killed", longTTL, allOff, func(t *testing.T, r *rover) { r.cmd.Process.Kill() }, ended},
+		{"killed by active-low lines", strings.Replace(longTTL, "[motors.left]", "[motors]\nactive_low = true\n[motors.left]", 1),
+			[]int{1, 1, 1, 1, 1, 1}, func(t *testing.T, r *rover) { r.cmd.Process.Kill() }, ended},
+		{"stopped", l298n, allOff, func(t *testing.T, r *rover) { r.cmd.Process.Signal(syscall.SIGSTOP) }, hung},
+		{"crashed", longTTL, allOff, func(t *testing.T, r *rover) { r.cmd.Process.Signal(syscall.SIGABRT) }, ended},
+		{"out of memory", longTTL, allOff, func(t *testing.T, r *rover) {
+			if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", r.cmd.Process.Pid), []byte("1000"), 0); err != nil {
+				t.Fatal(err)
+			}
+			// Has the kernel choose a victim as when there is no memory left (Documentation/admin-guide/sysrq.rst).
+			if err := os.WriteFile("/proc/sysrq-trigger", []byte("f"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}, ended},
+		{"killed after a signal to all", longTTL, allOff, func(t *testing.T, r *rover) {
+			syscall.Kill(r.guard(), syscall.SIGTERM)
+			syscall.Kill(r.guard(), syscall.SIGINT)
+			r.cmd.Process.Kill()
+		}, ended},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := launch(t, piChip(t), "-config", write(t, tt.config))
+			driver, _ := dial(t, r.addr)
+			driver.send("up")
+			driver.expectState("driving", func(m message) bool { return m.Motion.Left == 1 && m.Motion.Right == 1 })
+			if slices.Equal(r.levels(), tt.off) {
+				t.Fatal("the car does not drive")
+			}
+			tt.fault(t, r)
+			r.wantSoon("after the fault", 4*time.Second, tt.off...)
+			r.died(tt.says)
+			r.wantSoon("in the end", 0, tt.off...)
+		})
+	}
+}
+
+// Without the guard the levels stay, so the tests above can fail; and `roverd stop` switches them off by hand.
+func TestGPIOStopByHand(t *testing.T) {
+	config := write(t, longTTL)
+	r := launch(t, piChip(t), "-config", config, "-guard=false")
+	r.drive()
+
+	out, err := command(t, "stop", "-config", config).CombinedOutput()
+	if want := fmt.Sprintf(`in use by "roverd %d"`, r.cmd.Process.Pid); err == nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v, and it says %q instead of %q", err, out, want)
+	}
+	r.wantSoon("a roverd that runs keeps its lines", 0, fullSpeed...)
+
+	r.cmd.Process.Kill()
+	r.died("")
+	r.wantSoon("without a guard", 0, fullSpeed...)
+	if out, err := command(t, "stop", "-config", config).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	r.wantSoon("switched off by hand", 0, allOff...)
+}
+
+// If one line is somebody else's, the others are switched off all the same.
+func TestGPIOStopByHandOfTheRest(t *testing.T) {
+	chip := piChip(t)
+	r := launch(t, chip, "-config", write(t, longTTL), "-guard=false")
+	r.drive()
+	r.cmd.Process.Kill()
+	r.died("")
+	held, err := gpiocdev.RequestLine(chip.ChipName(), offsets[0], gpiocdev.WithConsumer("somebody"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	out, err := command(t, "stop", "-config", write(t, longTTL)).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), `"GPIO23" of pinctrl-bcm2711 is in use by "somebody"`) {
+		t.Errorf("%v: %s", err, out)
+	}
+	r.wantSoon("but for one", 0, r.levels()[0], 0, 0, 0, 0, 0)
+}
+
+func TestGPIOGuardEndsWithRoverd(t *testing.T) {
+	r := launch(t, piChip(t), "-config", write(t, longTTL))
+	r.drive()
+	r.guard()
+	r.wait()
+	r.wantSoon("in the end", 0, allOff...)
+	if left := guards(t); len(left) > 0 {
+		t.Errorf("guards are left: %v", left)
+	}
+	if log := r.log.String(); strings.Contains(log, "guard") {
+		t.Errorf("the guard was heard of:\n%s", log)
+	}
+}
+
+// A car without its guard does not drive.
+func TestGPIOGuardIsMissed(t *testing.T) {
+	r := launch(t, piChip(t), "-config", write(t, longTTL))
+	r.drive()
+	syscall.Kill(r.guard(), syscall.SIGKILL)
+	r.wantSoon("without the guard", 4*time.Second, allOff...)
+	r.died("the car's guard has ended (signal: killed), and without it the car does not drive")
+	if code := r.cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("it ended with %v", r.cmd.ProcessState)
+	}
+	if log := r.log.String(); !strings.Contains(log, "the car stands") {
+		t.Errorf("it did not end in order:\n%s", log)
+	}
+}
+
+// Who starts roverd again at once finds neither the lines taken nor anybody switching them off.
+func TestGPIOGuardAndTheNext(t *testing.T) {
+	chip := piChip(t)
+	r := launch(t, chip, "-config", write(t, longTTL))
+	for range 5 {
+		r.drive()
+		r.cmd.Process.Kill()
+		next := launch(t, chip, "-config", write(t, longTTL))
+		next.drive()
+		r.cmd.Wait() // and for its guard, which has the same standard error
+		r.log.expect(t, "guard: roverd ended")
+		for begin := time.Now(); time.Since(begin) < 100*time.Millisecond; {
+			if got := next.levels(); !slices.Equal(got, fullSpeed) {
+				t.Fatalf("somebody else sets the lines: %v", got)
+			}
+		}
+		r = next
+	}
+}
+
+// The guard is given what it needs and no other file.
+func TestGPIOGuardsDescriptors(t *testing.T) {
+	r := launch(t, piChip(t), "-config", write(t, longTTL))
+	r.drive()
+	dir := fmt.Sprintf("/proc/%d/fd", r.guard())
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var has []string
+	for _, e := range entries {
+		to, _ := os.Readlink(dir + "/" + e.Name())
+		if strings.HasPrefix(to, "pipe:") {
+			to = "pipe"
+		}
+		has = append(has, e.Name()+" "+to)
+	}
+	slices.Sort(has)
+	if want := []string{"0 pipe", "1 pipe", "2 pipe", "3 /memfd:roverd guard (deleted)", "4 anon_inode:[eventfd]", "5 anon_inode:[pidfd]",
+		"6 anon_inode:gpio-line"}; !slices.Equal(has, want) {
+		t.Errorf("it has\n%s\nwant\n%s", strings.Join(has, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// How long the levels stay up: -test.run GPIOGuardTimes -rounds 100.
+func TestGPIOGuardTimes(t *testing.T) {
+	const ttl, tolerated = 500 * time.Millisecond, 250 * time.Millisecond
+	for _, tt := range []struct {
+		name  string
+		crowd int
+		fault syscall.Signal
+		most  time.Duration
+	}{
+		{"killed", 0, syscall.SIGKILL, tolerated},
+		{"killed before a crowd of 1000", 1000, syscall.SIGKILL, tolerated},
+		// It is TTL + 50 ms on a machine; this one is emulated, and so slow that the test itself comes late.
+		{"stopped", 0, syscall.SIGSTOP, ttl + 50*time.Millisecond + tolerated},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var off, dead []time.Duration
+			for range *rounds {
+				t.Run("", func(t *testing.T) {
+					r := launch(t, piChip(t), "-config", write(t, l298n))
+					for range tt.crowd {
+						c, err := net.Dial("tcp", r.addr)
+						if err != nil {
+							t.Fatal(err)
+						}
+						defer c.Close()
+					}
+					r.drive()
+					begin := time.Now()
+					r.cmd.Process.Signal(tt.fault)
+					r.wantSoon("after the fault", tt.most, allOff...)
+					off = append(off, time.Since(begin))
+					r.died("")
+					dead = append(dead, time.Since(begin))
+				})
+			}
+			for what, all := range map[string][]time.Duration{"off": off, "roverd and the guard gone": dead} {
+				slices.Sort(all)
+				if n := len(all); n > 0 {
+					t.Logf("%s %s: p50 %s, p99 %s, max %s of %d", tt.name, what, all[n/2], all[n*99/100], all[n-1], n)
+				}
+			}
+		})
+	}
+}
