@@ -16,13 +16,16 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain lets the test binary be the guard, and a process that has one.
+// TestMain lets the test binary be the guard, and processes that have one.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "guard" {
 		os.Exit(RunGuard(os.Args[2:], os.Stderr))
 	}
 	if os.Getenv("ROVERD_TEST_LEASE") != "" {
 		guarded()
+	}
+	if os.Getenv("ROVERD_TEST_BLOCKED") != "" {
+		blocked()
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -2,6 +2,7 @@ package hardware
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -108,6 +109,58 @@ func guarded() {
 	g.Until(time.Now().Add(lease))
 	fmt.Println("driving")
 	select {}
+}
+
+// blocked is a process with a car on real lines whose actor stands still in the midst of driving, while the thread that
+// makes the pulses goes on. See TestMain.
+func blocked() {
+	cfg := l298n
+	cfg.Motors.Frequency = 100
+	lines, _, err := OpenLines(cfg.Outputs())
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	g, err := StartGuard(lines)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	car := New(cfg, lines, g, func(s State) {
+		if s.Left != 0 {
+			select {}
+		}
+	})
+	car.Do(Command{Kind: Drive, Left: 0.5, Right: 0.5, At: time.Now()})
+	car.Run(context.Background())
+}
+
+func TestGPIOGuardOfABlockedActor(t *testing.T) {
+	chips := simulate(t, pi("pinctrl-bcm2711", true))
+	persist(t)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "ROVERD_TEST_BLOCKED=1")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	for seen := [2]bool{}; seen != [2]bool{true, true}; { // both levels of a pulse, after the direction
+		if levels := outside(t, &chips[0]); levels[0] == 1 {
+			seen[levels[2]] = true
+		}
+		if time.Since(begin) > 20*time.Second {
+			t.Fatal("it does not drive at half speed")
+		}
+	}
+	cmd.Wait()
+	if !strings.Contains(stderr.String(), "hung and was killed") {
+		t.Errorf("the log is %q", stderr.String())
+	}
+	if got := outside(t, &chips[0]); slices.Contains(got, 1) {
+		t.Errorf("in the end the levels are %v", got)
+	}
 }
 
 func TestGuardKillsWhatHangs(t *testing.T) {
