@@ -29,6 +29,7 @@ type Guard struct {
 	began  instant        // on the clock that both have
 	wake   int            // eventfd: there is a lease again
 	letGo  int            // eventfd: ends hold
+	closed atomic.Bool
 	failed chan error
 	parts  sync.WaitGroup
 }
@@ -131,7 +132,9 @@ func (g *Guard) run(b *board) (err error) {
 	}
 	g.parts.Go(func() {
 		g.cmd.Wait()
-		g.failed <- fmt.Errorf("their guard has ended (%s), and without it the car does not drive", g.cmd.ProcessState)
+		if !g.closed.Load() {
+			g.failed <- fmt.Errorf("their guard has ended (%s), and without it the car does not drive", g.cmd.ProcessState)
+		}
 	})
 	out.Close() // so that its end is seen
 	ready.SetReadDeadline(time.Now().Add(guardStart))
@@ -224,11 +227,12 @@ func (g *Guard) Until(t time.Time) {
 	}
 }
 
-// Failed has an error when the guard has ended by itself.
+// Failed has an error when the guard has ended before Close.
 func (g *Guard) Failed() <-chan error { return g.failed }
 
 // Close ends the guard. If the outputs are not known to be off, it first does its work, for which nobody waits.
 func (g *Guard) Close(off bool) {
+	g.closed.Store(true)
 	if !off {
 		kick(g.letGo)
 		return

@@ -108,6 +108,11 @@ func guarded() {
 	lease, _ := time.ParseDuration(os.Getenv("ROVERD_TEST_LEASE"))
 	g.Until(time.Now().Add(lease))
 	fmt.Println("driving")
+	if os.Getenv("ROVERD_TEST_GIVES_UP") != "" {
+		g.Close(false)
+		time.Sleep(2 * (lease + grace))
+		os.Exit(3)
+	}
 	select {}
 }
 
@@ -163,42 +168,51 @@ func TestGPIOGuardOfABlockedActor(t *testing.T) {
 	}
 }
 
-func TestGuardKillsWhatHangs(t *testing.T) {
-	testGuarded(t, 50*time.Millisecond, "hung and was killed")
-}
-func TestGuardOfTheKilled(t *testing.T) {
-	testGuarded(t, time.Minute, "ended in the midst of its work")
-}
-
-func testGuarded(t *testing.T, lease time.Duration, says string) {
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), "ROVERD_TEST_LEASE="+lease.String())
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	said := make([]byte, 8)
-	if _, err := out.Read(said); err != nil || string(said) != "driving\n" {
-		t.Errorf("it says %q, %v", said, err)
-	}
-	begin := time.Now()
-	if lease > time.Second {
-		cmd.Process.Kill()
-	}
-	cmd.Wait() // also for the guard, which has the same standard error
-	if took := time.Since(begin); took > 20*time.Second {
-		t.Errorf("that took %s", took)
-	}
-	if state := cmd.ProcessState.Sys().(syscall.WaitStatus); state.Signal() != syscall.SIGKILL {
-		t.Errorf("it ended with %v", cmd.ProcessState)
-	}
-	if !strings.Contains(stderr.String(), says) || strings.Count(stderr.String(), "\n") != 1 {
-		t.Errorf("the log is %q, want one line that says %q", stderr.String(), says)
+func TestGuardOfAProcess(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		lease time.Duration
+		env   string
+		kill  bool
+		ends  string
+		says  string
+	}{
+		{"that hangs", 50 * time.Millisecond, "", false, "signal: killed", "hung and was killed"},
+		{"that is killed", time.Minute, "", true, "signal: killed", "ended in the midst of its work"},
+		// It lives on, though nobody renews the lease.
+		{"that gives up its lines", 50 * time.Millisecond, "ROVERD_TEST_GIVES_UP=1", false, "exit status 3", "ended in the midst of its work"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := exec.Command("/proc/self/exe")
+			cmd.Env = append(os.Environ(), "ROVERD_TEST_LEASE="+tt.lease.String(), tt.env)
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			said := make([]byte, 8)
+			if _, err := out.Read(said); err != nil || string(said) != "driving\n" {
+				t.Errorf("it says %q, %v", said, err)
+			}
+			begin := time.Now()
+			if tt.kill {
+				cmd.Process.Kill()
+			}
+			cmd.Wait() // also for the guard, which has the same standard error
+			if took := time.Since(begin); took > 8*time.Second {
+				t.Errorf("that took %s", took)
+			}
+			if got := cmd.ProcessState.String(); got != tt.ends {
+				t.Errorf("it ended with %s, want %s", got, tt.ends)
+			}
+			if !strings.Contains(stderr.String(), tt.says) || strings.Count(stderr.String(), "\n") != 1 {
+				t.Errorf("the log is %q, want one line that says %q", stderr.String(), tt.says)
+			}
+		})
 	}
 }
 
@@ -243,8 +257,11 @@ func TestGuardKeepsToItself(t *testing.T) {
 	}
 	g.Until(time.Now().Add(time.Minute)) // after the signals: it still wakes, and goes on waiting
 	g.Close(true)
-	if err := <-g.Failed(); !strings.Contains(err.Error(), "signal: killed") {
-		t.Errorf("before Close was called: %v", err)
+	if got := g.cmd.ProcessState.String(); got != "signal: killed" {
+		t.Errorf("before it was told to end it did: %s", got)
+	}
+	if len(g.Failed()) > 0 {
+		t.Error("its end counts as a failure")
 	}
 	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("its process is still there, or was not waited for: %v", err)

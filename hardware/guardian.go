@@ -57,19 +57,27 @@ func RunGuard(args []string, stderr io.Writer) int {
 
 	hung := g.wait()
 	begin := time.Now()
-	why := "roverd ended in the midst of its work"
 	if hung {
-		why = "roverd hung and was killed"
 		unix.PidfdSendSignal(g.other, unix.SIGKILL, nil, 0)
 	}
 	err = g.off()
 	took := time.Since(begin)
 	// What the other process had begun to do it may still finish, so its last word must not be the last.
-	for alive := true; alive && time.Since(begin) < dyingTime; err = g.off() {
+	alive := true
+	for ; alive && time.Since(begin) < dyingTime; err = g.off() {
 		alive = !ready(g.other, time.Millisecond)
 	}
 	if g.lines != nil {
 		g.lines.Close() // before the log, which may block: the next roverd may be waiting for them
+	}
+	why := "roverd ended in the midst of its work"
+	switch {
+	case hung && alive:
+		why = "roverd hung and can't be killed"
+	case hung:
+		why = "roverd hung and was killed"
+	case alive:
+		why = "roverd gave up the car"
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "guard: %s, and the outputs can't be switched off: %v\n", why, err)

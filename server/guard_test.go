@@ -196,11 +196,11 @@ func TestGPIOGuardIsMissed(t *testing.T) {
 	r.drive()
 	syscall.Kill(r.guard(), syscall.SIGKILL)
 	r.wantSoon("without the guard", 4*time.Second, allOff...)
-	r.died("the car's guard has ended (signal: killed), and without it the car does not drive")
+	r.died("their guard has ended (signal: killed), and without it the car does not drive")
 	if code := r.cmd.ProcessState.ExitCode(); code != 1 {
 		t.Errorf("it ended with %v", r.cmd.ProcessState)
 	}
-	if log := r.log.String(); !strings.Contains(log, "the car stands") {
+	if log := r.log.String(); !strings.Contains(log, "stopped") {
 		t.Errorf("it did not end in order:\n%s", log)
 	}
 }
