@@ -146,6 +146,26 @@ func TestGPIOBusyLine(t *testing.T) {
 	}
 }
 
+// The lines of a roverd that has just died are its guard's for a moment more.
+func TestGPIOLinesOfTheDead(t *testing.T) {
+	simulate(t, pi("pinctrl-bcm2711", true))
+	dead, _, err := OpenLines(l298n.Outputs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { dead.Close() })
+	next, _, err := OpenLines(l298n.Outputs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	_, _, err = OpenLines(l298n.Outputs())
+	if want := fmt.Sprintf(`in use by "roverd %d"`, os.Getpid()); err == nil || !strings.Contains(err.Error(), want) || time.Since(begin) < deathTime {
+		t.Errorf("of one that lives on, after %s: %v, want an error that says %s", time.Since(begin), err, want)
+	}
+	next.Close()
+}
+
 // persist makes released outputs keep their levels until the end of the test, as on a Raspberry Pi.
 func persist(t *testing.T) {
 	t.Helper()

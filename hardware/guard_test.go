@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -219,7 +220,27 @@ func TestGuardOfAProcess(t *testing.T) {
 // descriptors lists what files a process has open, as /proc shows them.
 func descriptors(t *testing.T, pid int) map[int]string {
 	t.Helper()
-	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	return readLinks(t, fmt.Sprintf("/proc/%d/fd", pid))
+}
+
+// tasks lists the same of every thread of this process that has a table of its own.
+func tasks(t *testing.T) (all []map[int]string) {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/self/task/*/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := len(descriptors(t, os.Getpid()))
+	for _, dir := range dirs {
+		if fds := readLinks(t, dir); len(fds) != ours {
+			all = append(all, fds)
+		}
+	}
+	return append(all, descriptors(t, os.Getpid()))
+}
+
+func readLinks(t *testing.T, dir string) map[int]string {
+	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -246,6 +267,18 @@ func TestGuardKeepsToItself(t *testing.T) {
 	maps.DeleteFunc(has, func(_ int, to string) bool { return strings.HasPrefix(to, "/sys/fs/cgroup/") }) // Go's runtime looks there
 	if got := slices.Sorted(maps.Keys(has)); !slices.Equal(got, []int{0, 1, 2, guardPage, guardWake, guardOther}) {
 		t.Errorf("the guard has the descriptors %v", has)
+	}
+	// Its pipe's other end is in the table of one thread, where nothing but the way to end that is.
+	var tables []int
+	for _, fds := range tasks(t) {
+		for _, to := range fds {
+			if to == has[guardPipe] {
+				tables = append(tables, len(fds))
+			}
+		}
+	}
+	if !slices.Equal(tables, []int{2}) {
+		t.Errorf("the pipe's other end is in tables of %v descriptors, want one of 2", tables)
 	}
 	if sid, err := unix.Getsid(pid); sid != pid {
 		t.Errorf("its session is %d, %v, want its own", sid, err)
