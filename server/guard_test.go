@@ -136,6 +136,40 @@ func TestGPIOGuard(t *testing.T) {
 	}
 }
 
+// PWM channels outlive their process, so they are the guard's affair, too.
+func TestGPIOGuardOfPWM(t *testing.T) {
+	chip := piChip(t)
+	duties := func() (all []string) {
+		for _, channel := range []string{"0", "1"} {
+			text, err := os.ReadFile("/sys/class/pwm/pwmchip0/pwm" + channel + "/duty_cycle")
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, strings.TrimSpace(string(text)))
+		}
+		return all
+	}
+	config := write(t, strings.NewReplacer("GPIO25", "pwm:pwm-fake:0", "GPIO17", "pwm:pwm-fake:1").Replace(longTTL))
+	for _, guarded := range []bool{false, true} {
+		r := launch(t, chip, "-config", config, fmt.Sprintf("-guard=%v", guarded))
+		driver, _ := dial(t, r.addr)
+		driver.send("up 50")
+		driver.expectState("driving", func(m message) bool { return m.Motion.Left == 0.5 })
+		const half = "5000000" // ns of 100 Hz
+		if got := duties(); !slices.Equal(got, []string{half, half}) {
+			t.Errorf("the channels' duties are %v, want half", got)
+		}
+		r.cmd.Process.Kill()
+		r.died("")
+		if got := duties(); slices.Equal(got, []string{"0", "0"}) != guarded {
+			t.Errorf("guarded: %v, and in the end the channels' duties are %v", guarded, got)
+		}
+	}
+	if out, err := command(t, "stop", "-config", config).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // Without the guard the levels stay, so the tests above can fail; and `roverd stop` switches them off by hand.
 func TestGPIOStopByHand(t *testing.T) {
 	config := write(t, longTTL)
@@ -251,17 +285,18 @@ func TestGPIOGuardsDescriptors(t *testing.T) {
 
 // How long the levels stay up: -test.run GPIOGuardTimes -rounds 100.
 func TestGPIOGuardTimes(t *testing.T) {
-	const ttl, tolerated = 500 * time.Millisecond, 250 * time.Millisecond
+	const ttl = 500 * time.Millisecond
 	for _, tt := range []struct {
 		name  string
 		crowd int
 		fault syscall.Signal
 		most  time.Duration
 	}{
-		{"killed", 0, syscall.SIGKILL, tolerated},
-		{"killed before a crowd of 1000", 1000, syscall.SIGKILL, tolerated},
-		// It is TTL + 50 ms on a machine; this one is emulated, and so slow that the test itself comes late.
-		{"stopped", 0, syscall.SIGSTOP, ttl + 50*time.Millisecond + tolerated},
+		{"killed", 0, syscall.SIGKILL, 250 * time.Millisecond},
+		// On a machine it is less than a millisecond, and the time to live and 50 ms. This one is emulated, and sometimes
+		// stands still for longer.
+		{"killed before a crowd of 1000", 1000, syscall.SIGKILL, time.Second},
+		{"stopped", 0, syscall.SIGSTOP, ttl + time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var off, dead []time.Duration
@@ -287,7 +322,7 @@ func TestGPIOGuardTimes(t *testing.T) {
 			for what, all := range map[string][]time.Duration{"off": off, "roverd and the guard gone": dead} {
 				slices.Sort(all)
 				if n := len(all); n > 0 {
-					t.Logf("%s %s: p50 %s, p99 %s, max %s of %d", tt.name, what, all[n/2], all[n*99/100], all[n-1], n)
+					t.Logf("%s %s: p50 %s, p99 %s, max %s of %d", tt.name, what, all[n/2], all[(n-1)*99/100], all[n-1], n)
 				}
 			}
 		})
