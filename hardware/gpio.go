@@ -54,7 +54,8 @@ func OpenLines(outputs []Output) (lines Lines, where string, err error) {
 	}
 }
 
-// SwitchOff takes the outputs, all off, and gives them back. If one can't be had the others are switched off all the same.
+// SwitchOff takes the outputs, all off, and gives them back. If one can't be had the others are switched off all the
+// same.
 func SwitchOff(outputs []Output) error {
 	lines, _, err := OpenLines(outputs)
 	if err == nil {

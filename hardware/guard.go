@@ -18,17 +18,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Guard is a process of this same program that switches the outputs off when this process can't: because it is dead, or
-// because it hangs. It has the lines too (their descriptor), and it is a second holder of the motion's lease: both share
-// a page of memory that says until when the motors may run. While nothing moves it sleeps.
+// Guard is a process of this same program that switches the outputs off when this process can't: because it is dead,
+// or because it hangs. It has the lines too (their descriptor), and it is a second holder of the motion's lease: both
+// share a page of memory that says until when the motors may run. While nothing moves it sleeps.
 type Guard struct {
 	cmd    *exec.Cmd
 	page   []byte
 	until  *atomic.Uint32 // in page: the instant, zero while the motors stand
-	start  time.Time      // is
-	began  instant        // on the clock that both have
+	start  time.Time      // a time,
+	began  instant        // and the same on the clock that all processes have
 	wake   int            // eventfd: there is a lease again
-	letGo  int            // eventfd: ends hold
+	letGo  int            // eventfd: the pipe may end
 	closed atomic.Bool
 	failed chan error
 	parts  sync.WaitGroup
@@ -59,7 +59,7 @@ const (
 	guardLines            // the lines, if there are any
 )
 
-// guardStart is how long the guard may take to start. (On a Raspberry Pi Zero it takes a quarter of a second.)
+// guardStart is how long the guard may take to start.
 const guardStart = 10 * time.Second
 
 // StartGuard starts the guard of lines, which OpenLines made. The program must run RunGuard when its first argument is
@@ -90,7 +90,7 @@ func (g *Guard) run(b *board) (err error) {
 			f.Close()
 		}
 	}()
-	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // what this process has itself been given is not for it
+	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // what this process was itself given is not for it
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return os.NewSyscallError("pipe2", err)
@@ -177,10 +177,10 @@ func (g *Guard) bell() (fd int, err error) {
 	return unix.FcntlInt(uintptr(g.wake), unix.F_DUPFD_CLOEXEC, 0)
 }
 
-// hold keeps the pipe's other end open for as long as this process lives. It does so on a thread whose table of files has
-// nothing else. The descriptors of a process that dies are closed one after the other, those that were opened first come
-// last, and each viewer's takes 5 µs: behind a crowd of a million the end of the pipe would come after five seconds. The
-// thread's own table goes at once, however many there are in the other.
+// hold keeps the pipe's other end open for as long as this process lives, on a thread whose table of files has nothing
+// else. The descriptors of a process that dies are closed one after the other, those that were opened first come last
+// (kernel/task_work.c: the newest work runs first), and each viewer's takes 5 us: behind a crowd of a million the end
+// of the pipe would come after five seconds. The thread's own table goes at once, however many are in the other.
 func (g *Guard) hold(pipe int) (err error) {
 	if g.letGo, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
 		return os.NewSyscallError("eventfd", err)

@@ -21,7 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The guard without lines, so that all of it but their last ioctl is tested anywhere. With lines it is in server/guard_test.go.
+// The guard without lines, so that all of it but the last ioctl is tested anywhere. With lines it is tested in
+// server/guard_test.go.
 
 // vigil is a guardian in this process, with a pipe and a page that the test has the other ends of.
 func vigil(t *testing.T) (g *guardian, end func()) {
@@ -264,7 +265,8 @@ func TestGuardKeepsToItself(t *testing.T) {
 	}
 	pid := g.cmd.Process.Pid
 	has := descriptors(t, pid)
-	maps.DeleteFunc(has, func(_ int, to string) bool { return strings.HasPrefix(to, "/sys/fs/cgroup/") }) // Go's runtime looks there
+	// Go's runtime looks there by itself.
+	maps.DeleteFunc(has, func(_ int, to string) bool { return strings.HasPrefix(to, "/sys/fs/cgroup/") })
 	if got := slices.Sorted(maps.Keys(has)); !slices.Equal(got, []int{0, 1, 2, guardPage, guardWake, guardOther}) {
 		t.Errorf("the guard has the descriptors %v", has)
 	}

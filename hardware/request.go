@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// request is lines of one chip that were requested together: in the kernel, a descriptor. The guard has it too, which is
-// why these are not go-gpiocdev's Lines: those keep it to themselves.
+// request is lines of one chip that were requested together: in the kernel, a descriptor. The guard has it too, which
+// is why these are not go-gpiocdev's Lines: those keep it to themselves.
 type request struct {
 	fd    int
 	lines int

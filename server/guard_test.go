@@ -19,8 +19,8 @@ import (
 
 var rounds = flag.Int("rounds", 3, "of TestGPIOGuardTimes")
 
-// The guard on real lines: whatever becomes of roverd, the levels fall, and as on a Raspberry Pi they would not do so by
-// themselves. They are read from the kernel's simulator.
+// The guard on real lines: whatever becomes of roverd, the levels fall, and as on a Raspberry Pi they would not do so
+// by themselves. They are read from the kernel's simulator.
 
 // piChip is a chip whose lines keep their level when they are released.
 func piChip(t *testing.T) *gpiosim.Chip {
@@ -293,8 +293,8 @@ func TestGPIOGuardTimes(t *testing.T) {
 		most  time.Duration
 	}{
 		{"killed", 0, syscall.SIGKILL, 250 * time.Millisecond},
-		// On a machine it is less than a millisecond, and the time to live and 50 ms. This one is emulated, and sometimes
-		// stands still for longer.
+		// On a machine it is less than a millisecond, and the time to live and 50 ms. This one is emulated, and
+		// sometimes stands still for longer.
 		{"killed before a crowd of 1000", 1000, syscall.SIGKILL, time.Second},
 		{"stopped", 0, syscall.SIGSTOP, ttl + time.Second},
 	} {
