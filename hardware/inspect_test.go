@@ -114,7 +114,7 @@ func TestGPIOInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.Remove("/dev/gpiochip77")
-	trace := traceEvents(t, "gpio/gpio_value")
+	trace := traceValues(t)
 	cfg := wiring("GPIO23", "pinctrl-bcm2711:24", "GPIO9", "GPIO22", "wheel", "")
 	cfg.Motors.ActiveLow = true
 	cfg.Sensors = []Sensor{{Name: "echo", Kind: Distance, Line: "expander:5", Trigger: "GPIO5"}, {Name: "x_m", Kind: Truth}}
