@@ -57,7 +57,7 @@ interop: build ## clients that others wrote: curl, ws of Node.js, websockets of 
 guest: ## the tests on GPIO lines, in a QEMU guest
 	$(GUESTTEST) -o bin/guest/hardware.test ./hardware
 	$(GUESTTEST) -o bin/guest/server.test ./server
-	hardware/gpiosim/guest -t 300 -a '-test.v -test.run GPIO' bin/guest/hardware.test bin/guest/server.test
+	hardware/gpiosim/guest -t 600 -a '-test.v -test.run GPIO' bin/guest/hardware.test bin/guest/server.test
 
 cross: ## build for the boards
 	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/roverd-arm64 ./server
