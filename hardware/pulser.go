@@ -25,8 +25,8 @@ type setter interface {
 	SetValues(values []int) error
 }
 
-// pulser sets lines, in one step, and makes pulses on those that have a period: by software, on an OS thread of its own,
-// which starts with the first pulse and sleeps while there are none.
+// pulser sets lines, in one step, and makes pulses on those that have a period: by software, on an OS thread of its
+// own, which starts with the first pulse and sleeps while there are none.
 type pulser struct {
 	// Fixed by newPulser.
 	lines  setter
@@ -153,8 +153,8 @@ func (p *pulser) pulseEnd() (end time.Time) {
 	return end
 }
 
-// run is the thread: it waits in the kernel for the next edge, and only before one that must be exact it wakes early and
-// watches the clock.
+// run is the thread: it waits in the kernel for the next edge, and only before one that must be exact it wakes early
+// and watches the clock.
 func (p *pulser) run() {
 	runtime.LockOSThread() // and never unlocked: the thread, which differs from others, ends with this
 	unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)

@@ -35,8 +35,8 @@ type pwmChannel struct {
 	patience time.Time     // until when a file may be another's
 }
 
-// openPWM takes the channel for an output, off. Nothing tells who exported a channel that is there already. It is taken:
-// a roverd that was killed leaves one behind, and the car's wiring says that it is ours. Only from a roverd that
+// openPWM takes the channel for an output, off. Nothing tells who exported a channel that is there already. It is
+// taken: a roverd that was killed leaves one behind, and the car's wiring says that it is ours. Only from a roverd that
 // runs it is not taken: that has it locked.
 func openPWM(o Output) (*pwmChannel, error) {
 	c, err := findPWM(o.Line)
