@@ -59,6 +59,9 @@ func (u *Upgrader) Upgrade(h *Head) (req Request, response []byte, err error) {
 		u.in.WriteString("\r\nSec-WebSocket-Protocol: " + Subprotocol)
 	}
 	u.in.WriteString("\r\n\r\n")
+	if h.expects {
+		u.out.WriteString("HTTP/1.1 100 Continue\r\n\r\n") // RFC 9110 section 7.8
+	}
 	_, err = u.upgrader.Upgrade(u)
 	return req, u.out.Bytes(), err
 }
@@ -72,8 +75,8 @@ func (h *Head) handshake() (req Request, err error) {
 	key, _ := base64.StdEncoding.DecodeString(string(h.key))
 	switch {
 	case string(h.Method) != http.MethodGet:
-		return req, &Refusal{Status: http.StatusMethodNotAllowed, Reason: "a WebSocket begins with GET", Fields: "Allow: GET\r\n"}
-	case h.minor == 0:
+		return req, bad("a WebSocket begins with GET")
+	case h.minor == 0: // RFC 9110 section 7.8 has the Upgrade ignored; but who asks for a WebSocket is better told why it gets none
 		return req, bad("a WebSocket needs HTTP/1.1")
 	case len(h.Host) == 0:
 		return req, bad("the Host is empty")
@@ -88,23 +91,16 @@ func (h *Head) handshake() (req Request, err error) {
 		return req, bad(fmt.Sprintf("the request has %d Sec-WebSocket-Keys", h.keys))
 	case len(key) != 16 || len(h.key) != 24:
 		return req, bad(fmt.Sprintf("the Sec-WebSocket-Key %.40q is not 16 bytes in base64", h.key))
-	case h.body:
-		return req, bad("a request for a WebSocket has no body")
 	case !h.extensions:
 		return req, bad("the Sec-WebSocket-Extensions are malformed")
 	case !h.subprotocols:
 		return req, bad("the Sec-WebSocket-Protocols are malformed")
 	case h.origins > 1:
 		return req, bad("the request has two Origins")
+	case h.origins == 1 && len(h.origin) == 0: // RFC 6454 section 7.1: who must not tell says null
+		return req, bad("the Origin is empty")
 	}
-	if req.URL, err = h.url(); err != nil {
-		return req, err
-	}
-	req.Host, req.Origin = string(h.Host), string(h.origin)
-	if req.URL.Host != "" {
-		req.Host = req.URL.Host // RFC 9112 section 3.2.2
-	}
-	return req, nil
+	return Request{URL: h.URL, Host: h.authority(), Origin: string(h.origin)}, nil
 }
 
 // clientKey is the key every request of this package sends. It only has to be well-formed: its purpose, to make sure
