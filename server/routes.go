@@ -60,12 +60,13 @@ func (s *server) routes() http.Handler {
 // newHTTPServer serves s.routes.
 func (s *server) newHTTPServer() *http.Server {
 	return &http.Server{
-		Handler:           s.routes(),
-		ReadHeaderTimeout: headTime,
-		ReadTimeout:       headTime,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    websocket.MaxHead - 4<<10, // net/http adds as much
-		ErrorLog:          s.httpLog,
+		Handler:                      s.routes(),
+		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * by itself
+		ReadHeaderTimeout:            headTime,
+		ReadTimeout:                  headTime,
+		WriteTimeout:                 30 * time.Second,
+		IdleTimeout:                  idleTime,
+		MaxHeaderBytes:               websocket.MaxHead - 4<<10, // net/http adds as much
+		ErrorLog:                     s.httpLog,
 	}
 }
