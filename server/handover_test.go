@@ -311,20 +311,28 @@ func TestUnfinishedBodiesHoldNoPlace(t *testing.T) {
 func TestResetLeaksNoDescriptor(t *testing.T) {
 	s, addr := startServer(t, "-loops", "1")
 	before := files(t)
-	for _, request := range []string{
-		"GET http://x/state HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n",
-		"GET /state HTTP/1.1\r\nHost:\r\nUpgrade: h2c\r\n\r\n",
-		getState + upgradeTo("/", ""),
+	for _, tt := range []struct {
+		kept    bool // the request is not the first
+		request string
+	}{
+		{false, "GET http://x/state HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n"},
+		{false, "GET /state HTTP/1.1\r\nHost:\r\nUpgrade: h2c\r\n\r\n"},
+		{true, "GET http://x/state HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n"},
+		{true, upgradeTo("/", "")},
+		{true, "POST / HTTP/1.1\r\nHost: x\r\n\r\n"},
 	} {
 		for range 300 {
-			conn, err := net.Dial("tcp", addr)
-			if err != nil {
-				t.Fatal(err)
+			c := dialHTTP(t, addr)
+			if tt.kept {
+				c.ask("GET", "/nowhere", "")
 			}
-			conn.(*net.TCPConn).SetLinger(0)
-			io.WriteString(conn, request)
-			conn.Close()
+			c.send(tt.request)
+			c.conn.(*net.TCPConn).SetLinger(0)
+			c.conn.Close()
 		}
+		last := dialHTTP(t, addr)
+		last.ask("GET", "/nowhere", "") // by now all of them have been accepted
+		last.conn.Close()
 		until(t, "all descriptors are back", func() bool { return files(t) <= before && s.handover.live.Load() == 0 })
 	}
 }

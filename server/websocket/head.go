@@ -310,10 +310,15 @@ func hasToken(list []byte, token string) bool {
 	return false
 }
 
-// AppendHead appends the head of a request that net/http has read, as far as that has kept it; without the spaces, so
-// that a head which was short enough still is.
+// AppendHead appends the head of a request that net/http has read, as far as that has kept it: no more than it was.
 func AppendHead(dst []byte, r *http.Request) []byte {
-	dst = fmt.Appendf(dst, "%s %s %s\r\nHost:%s\r\n", r.Method, r.RequestURI, r.Proto, r.Host)
+	dst = fmt.Appendf(dst, "%s %s %s\r\n", r.Method, r.RequestURI, r.Proto)
+	switch {
+	case r.URL.Host == "" && r.Host != "":
+		dst = fmt.Appendf(dst, "Host:%s\r\n", r.Host)
+	case r.ProtoAtLeast(1, 1):
+		dst = append(dst, "Host:\r\n"...) // empty, or it does not count beside the target's
+	}
 	for _, coding := range r.TransferEncoding {
 		dst = fmt.Appendf(dst, "Transfer-Encoding:%s\r\n", coding)
 	}

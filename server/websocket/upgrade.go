@@ -51,9 +51,7 @@ func (u *Upgrader) Upgrade(h *Head) (req Request, response []byte, err error) {
 	}
 	u.in.Reset()
 	u.out.Reset()
-	u.in.WriteString("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nHost: ")
-	u.in.Write(h.Host)
-	u.in.WriteString("\r\nSec-WebSocket-Key: ")
+	u.in.WriteString("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nHost: rover\r\nSec-WebSocket-Key: ")
 	u.in.Write(h.key)
 	if h.subprotocol {
 		u.in.WriteString("\r\nSec-WebSocket-Protocol: " + Subprotocol)
@@ -78,7 +76,7 @@ func (h *Head) handshake() (req Request, err error) {
 		return req, bad("a WebSocket begins with GET")
 	case h.minor == 0: // RFC 9110 section 7.8 has the Upgrade ignored; but who asks for a WebSocket is better told why it gets none
 		return req, bad("a WebSocket needs HTTP/1.1")
-	case len(h.Host) == 0:
+	case h.authority() == "":
 		return req, bad("the Host is empty")
 	case !h.upgrade || !h.connection:
 		return req, bad("a WebSocket needs the fields Upgrade: websocket and Connection: Upgrade")

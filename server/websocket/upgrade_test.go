@@ -137,6 +137,7 @@ func TestUpgradeAccepts(t *testing.T) {
 		"an empty field":            strings.Replace(example, "Origin", "X:\r\nOrigin", 1),
 		"an empty subprotocol":      strings.Replace(example, "Origin", "Sec-WebSocket-Protocol: ,chat,, superchat\r\nOrigin", 1),
 		"the whole address":         strings.Replace(example, "/chat", "http://server.example.com/chat", 1),
+		"the whole address alone":   strings.NewReplacer("/chat", "http://server.example.com/chat", "Host: server.example.com", "Host:").Replace(example),
 		"quoted extension":          strings.Replace(example, "Origin", "Sec-WebSocket-Extensions: x; y=\"z\", permessage-deflate; client_max_window_bits\r\nOrigin", 1),
 		"more headers than needed":  strings.Replace(example, "Origin", strings.Repeat("X: y\r\n", 100)+"Origin", 1),
 		"two headers of other name": strings.Replace(example, "Origin", "Cookie: a\r\nCookie: b\r\nOrigin", 1),
