@@ -71,12 +71,13 @@ func (u *Upgrader) Write(p []byte) (int, error) { return u.out.Write(p) }
 // handshake checks what RFC 6455 section 4.2.1 demands.
 func (h *Head) handshake() (req Request, err error) {
 	key, _ := base64.StdEncoding.DecodeString(string(h.key))
+	host := h.authority()
 	switch {
 	case string(h.Method) != http.MethodGet:
 		return req, bad("a WebSocket begins with GET")
 	case h.minor == 0: // RFC 9110 section 7.8 has the Upgrade ignored; but who asks for a WebSocket is better told why it gets none
 		return req, bad("a WebSocket needs HTTP/1.1")
-	case h.authority() == "":
+	case host == "":
 		return req, bad("the Host is empty")
 	case !h.upgrade || !h.connection:
 		return req, bad("a WebSocket needs the fields Upgrade: websocket and Connection: Upgrade")
@@ -98,7 +99,7 @@ func (h *Head) handshake() (req Request, err error) {
 	case h.origins == 1 && len(h.origin) == 0: // RFC 6454 section 7.1: who must not tell says null
 		return req, bad("the Origin is empty")
 	}
-	return Request{URL: h.URL, Host: h.authority(), Origin: string(h.origin)}, nil
+	return Request{URL: h.URL, Host: host, Origin: string(h.origin)}, nil
 }
 
 // clientKey is the key every request of this package sends. It only has to be well-formed: its purpose, to make sure
