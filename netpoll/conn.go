@@ -348,8 +348,8 @@ func (c *Conn) linger() bool {
 	return true
 }
 
-// owed returns how much the peer has yet to take from us and from the kernel. (When the kernel takes more from us is not
-// enough to go by: it does so by the third of its buffer, which is megabytes.)
+// owed returns how much the peer has yet to take from us and from the kernel. (When the kernel takes more from us is
+// not enough to go by: it does so by the third of its buffer, which is megabytes.)
 func (c *Conn) owed() int {
 	n, _ := unix.IoctlGetInt(int(c.fd), unix.SIOCOUTQ) // tcp(7)
 	return n + c.Backlog()

@@ -333,8 +333,8 @@ func TestFinishIsBounded(t *testing.T) {
 	}
 }
 
-// A peer may take its time for the last bytes, as long as it takes some, but not for ever. (The loop's clock is set forward,
-// second by second.)
+// A peer may take its time for the last bytes, as long as it takes some, but not for ever. (The loop's clock is set
+// forward, second by second.)
 func TestFinishWaitsForTheSlow(t *testing.T) {
 	for _, tt := range []struct {
 		name          string

@@ -116,7 +116,7 @@ func (c *handedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// isReactors tells whether the reactor answers a request with that head: because it asks for a WebSocket, or is refused.
+// isReactors tells whether the reactor answers a request with that head: it asks for a WebSocket, or is refused.
 func isReactors(head []byte) bool {
 	n, err := websocket.HeadLength(head)
 	if err != nil {
@@ -127,8 +127,8 @@ func isReactors(head []byte) bool {
 }
 
 // giveBack returns the connection of a request to the reactor, where it is as if it had just come, with this request as
-// its first: proxies ask for a WebSocket on any connection that they have kept, and what is refused on one that has just
-// come is refused on theirs, whatever net/http thinks of it.
+// its first: proxies ask for a WebSocket on any connection that they have kept, and what is refused on one that has
+// just come is refused on theirs, whatever net/http thinks of it.
 func giveBack(w http.ResponseWriter, head []byte) error {
 	conn, rw, err := w.(http.Hijacker).Hijack()
 	if err != nil {

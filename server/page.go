@@ -105,7 +105,8 @@ func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(sent.bytes))
 }
 
-// acceptsGzip reads Accept-Encoding (RFC 9110 sections 12.5.3 and 8.4.1.3). Who names gzip with a weight of zero does not want it.
+// acceptsGzip reads Accept-Encoding (RFC 9110 sections 12.5.3 and 8.4.1.3). Who names gzip with a weight of zero does not
+// want it.
 func acceptsGzip(r *http.Request) bool {
 	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
 		if name, params, err := mime.ParseMediaType(coding); err == nil && (name == "gzip" || name == "x-gzip") {

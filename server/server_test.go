@@ -273,8 +273,8 @@ func TestPreferenceFollowsTheHelm(t *testing.T) {
 	preferred("the second was silent, and stops", false, false)
 }
 
-// A page that came by a name which any site can have lead to this computer may watch only, and so may all who connect by
-// such a name; they are told what to do instead. (-open lets them drive.)
+// A page that came by a name which any site can have lead to this computer may watch only, and so may all who connect
+// by such a name; they are told what to do instead. (-open lets them drive.)
 func TestNamesThatMayDrive(t *testing.T) {
 	addr, _ := start(t)
 	open, _ := start(t, "-open")

@@ -65,8 +65,8 @@ func FuzzDecoder(f *testing.F) {
 }
 
 // FuzzHead compares with net/http: what is taken here must be taken there, and mean the same, or a request could end
-// where somebody else takes it to go on; and must be taken here again when it comes back from there, or it would go back
-// and forth. Whatever is refused gets a whole response.
+// where somebody else takes it to go on; and must be taken here again when it comes back from there, or it would go
+// back and forth. Whatever is refused gets a whole response.
 func FuzzHead(f *testing.F) {
 	for _, head := range []string{
 		example, example + "\x81\x85", example[:60], "", "\n", "\r\n\r\n", " \r\n", "  \r\n", ":\r\n\r\n",

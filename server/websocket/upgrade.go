@@ -75,7 +75,9 @@ func (h *Head) handshake() (req Request, err error) {
 	switch {
 	case string(h.Method) != http.MethodGet:
 		return req, bad("a WebSocket begins with GET")
-	case h.minor == 0: // RFC 9110 section 7.8 has the Upgrade ignored; but who asks for a WebSocket is better told why it gets none
+	case h.minor == 0:
+		// RFC 9110 section 7.8 has the Upgrade ignored; but who asks for a WebSocket is better told why it gets none
+		// (RFC 6455 section 4.2.1).
 		return req, bad("a WebSocket needs HTTP/1.1")
 	case host == "":
 		return req, bad("the Host is empty")
