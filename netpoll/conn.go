@@ -10,8 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lingerTime bounds how long Finish waits for the peer to take the last bytes.
-const lingerTime = 2 * time.Second
+// How long Finish waits for the peer.
+const (
+	lingerTime = 2 * time.Second  // to take some more of the last bytes, or to close behind them
+	finishTime = 30 * time.Second // to take all of them
+)
 
 // Handler receives the events of one connection, all on the goroutine of its loop.
 type Handler interface {
@@ -43,7 +46,12 @@ type Conn struct {
 }
 
 // rest stands apart from the connection because hardly any has one: it is what makes a Conn 48 bytes.
-type rest struct{ bytes []byte }
+type rest struct {
+	bytes []byte
+	// After Finish:
+	until uint32 // the tick by which they must have gone
+	owed  int    // what the peer had yet to take when that was last looked at, see Conn.owed
+}
 
 type state uint8
 
@@ -171,7 +179,7 @@ func (c *Conn) send(p []byte) {
 		return
 	}
 	if n < len(p) {
-		c.rest = &rest{append([]byte(nil), p[n:]...)}
+		c.rest = &rest{bytes: append([]byte(nil), p[n:]...)}
 		c.loop.backlog += len(p) - n
 		c.watch()
 	}
@@ -258,16 +266,19 @@ func (c *Conn) set() int {
 // SetDeadline has Expired called once d has passed, to the grain of the loop's tick and never early; zero clears it.
 // After Finish, which has a deadline of its own, and Close it can't be set.
 func (c *Conn) SetDeadline(d time.Duration) {
+	switch {
+	case c.state != open:
+	case d > 0:
+		c.expireAt(c.loop.after(d))
+	default:
+		c.clearDeadline()
+	}
+}
+
+func (c *Conn) expireAt(tick uint32) {
 	l := c.loop
-	if c.state != open {
-		return
-	}
 	c.clearDeadline()
-	if d <= 0 {
-		return
-	}
-	ticks := (d + l.cfg.Tick - 1) / l.cfg.Tick
-	l.due[c.slot] = l.tick() + uint32(ticks) + 1 // the tick now running is already partly over
+	l.due[c.slot] = tick
 	l.deadlines++
 	l.startTicks()
 }
@@ -307,13 +318,41 @@ func (c *Conn) Finish() {
 
 // conclude takes Finish one step on: send the rest without reading, then shut down, then read to the end.
 func (c *Conn) conclude() {
-	if c.watch(); c.rest != nil || c.state == closed {
+	if c.watch(); c.state == closed {
 		return
 	}
+	if c.rest != nil {
+		if c.rest.until == 0 {
+			c.rest.until, c.rest.owed = c.loop.after(finishTime), c.owed()
+		}
+		return
+	}
+	c.expireAt(c.loop.after(lingerTime))
 	c.state = shut
 	if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
 		c.Close(nil) // the peer has hung up already
 	}
+}
+
+// linger gives a peer more time that has taken some of the last bytes since lingerTime: it is slow, but there.
+func (c *Conn) linger() bool {
+	if c.rest == nil || c.loop.tick() >= c.rest.until {
+		return false
+	}
+	owed := c.owed()
+	if owed >= c.rest.owed {
+		return false
+	}
+	c.rest.owed = owed
+	c.expireAt(min(c.loop.after(lingerTime), c.rest.until))
+	return true
+}
+
+// owed returns how much the peer has yet to take from us and from the kernel. (When the kernel takes more from us is
+// not enough to go by: it does so by the third of its buffer, which is megabytes.)
+func (c *Conn) owed() int {
+	n, _ := unix.IoctlGetInt(int(c.fd), unix.SIOCOUTQ) // tcp(7)
+	return n + c.Backlog()
 }
 
 // Detach takes the connection out of the loop and returns its descriptor, still open and non-blocking, to the caller.

@@ -105,6 +105,59 @@ func TestPause(t *testing.T) {
 	<-sent
 }
 
+// A read ends before urgent data (tcp(7)), though more may stand behind it: that must not wait until still more comes.
+func TestUrgentData(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	r := newRecorder()
+	peer, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(peer)
+	at := addrOf(ln)
+	if err := unix.Connect(peer, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := theirs.(*net.TCPConn).File()
+	theirs.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []struct {
+		text  string
+		flags int
+	}{{"before ", 0}, {"!", unix.MSG_OOB}, {"behind", 0}} {
+		if err := unix.Send(peer, []byte(part.text), part.flags); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := make(chan struct{})
+	r.onData = func(*Conn, []byte) {
+		if string(r.data) == "before behind" {
+			close(all)
+		}
+	}
+	l.Adopt(fd, at, nil, func(*Conn, netip.AddrPort) Handler { return r })
+	wait(t, all, "what stands behind urgent data")
+}
+
 // The last bytes and the end of the input can come as one event; and while a connection is paused neither is read.
 func TestEndComesWithTheLastBytes(t *testing.T) {
 	l := newTestLoop(t, Config{})
@@ -277,6 +330,55 @@ func TestFinishIsBounded(t *testing.T) {
 	wait(t, r.end, "Closed")
 	if r.expired != 0 {
 		t.Error("the handler heard of Finish's own deadline")
+	}
+}
+
+// A peer may take its time for the last bytes, as long as it takes some, but not for ever. (The loop's clock is set
+// forward, second by second.)
+func TestFinishWaitsForTheSlow(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		step          int           // bytes that the peer takes a second
+		patience      time.Duration // of the peer, which then takes all the rest at once
+		closed, until time.Duration // when the connection is closed on it
+	}{
+		{"takes nothing", 0, time.Hour, lingerTime, lingerTime + 2*time.Second},
+		{"takes too long", 10_000, time.Hour, finishTime, finishTime + 2*time.Second},
+		{"takes all in the end", 10_000, finishTime - 2*time.Second, time.Hour, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newTestLoop(t, Config{})
+			r := newRecorder()
+			r.onData = func(c *Conn, p []byte) { // inside an event, where output gathers
+				c.Write(make([]byte, 1<<20))
+				c.Finish()
+			}
+			c, peer := pair(t, l, unix.SOCK_STREAM, r)
+			on(t, l, func() { unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096) })
+			peer.Write([]byte("x"))
+			left := 1 << 20
+			for passed := time.Duration(0); passed < tt.patience; passed += time.Second {
+				n, err := io.ReadFull(peer, make([]byte, tt.step))
+				if left -= n; err != nil {
+					t.Fatal(err)
+				}
+				over := false
+				on(t, l, func() {
+					l.start = l.start.Add(-time.Second)
+					l.sweep(0)
+					over = c.state == closed
+				})
+				if over {
+					if passed += time.Second; passed < tt.closed || passed > tt.until {
+						t.Errorf("closed after %s", passed)
+					}
+					return
+				}
+			}
+			if got, err := io.ReadAll(peer); len(got) != left || err != nil {
+				t.Errorf("%d bytes came in the end, want %d: %v", len(got), left, err)
+			}
+		})
 	}
 }
 

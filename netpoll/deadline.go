@@ -30,6 +30,11 @@ func (l *Loop) onTick() {
 // late when the loop is. It begins at 1, since 0 stands for no deadline.
 func (l *Loop) tick() uint32 { return uint32(time.Since(l.start)/l.cfg.Tick) + 1 }
 
+// after returns the tick by which d has passed: the one that runs is partly over.
+func (l *Loop) after(d time.Duration) uint32 {
+	return l.tick() + uint32((d+l.cfg.Tick-1)/l.cfg.Tick) + 1
+}
+
 func (l *Loop) sweep(from int) {
 	now := l.tick()
 	to := min(from+sweepSize, len(l.due))
@@ -47,7 +52,9 @@ func (l *Loop) sweep(from int) {
 			continue
 		}
 		if c.state != open {
-			c.Close(nil)
+			if !c.linger() {
+				c.Close(nil)
+			}
 			continue
 		}
 		l.corked = c

@@ -41,7 +41,7 @@ func (l *Loop) Dial(local netip.Addr, remote netip.AddrPort, first []byte, h Han
 	if err != nil {
 		return fail(err)
 	}
-	c.handler, c.rest = h, &rest{append([]byte(nil), first...)}
+	c.handler, c.rest = h, &rest{bytes: append([]byte(nil), first...)}
 	l.backlog += len(first)
 	return c, nil
 }

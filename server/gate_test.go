@@ -66,3 +66,17 @@ func TestGateForgets(t *testing.T) {
 		t.Errorf("%d are in, %d addresses known, %d places, %d free", g.in, len(g.byAddr), len(g.addrs), len(g.free))
 	}
 }
+
+// What a loop takes of the descriptors is what is set aside for it, so that the limit of open files is not met first.
+func TestLoopFiles(t *testing.T) {
+	var taken []int
+	for _, loops := range []int{1, 1, 11} { // the first time, Go opens what it needs
+		t.Run(fmt.Sprint(loops), func(t *testing.T) {
+			startServer(t, "-loops", fmt.Sprint(loops))
+			taken = append(taken, files(t))
+		})
+	}
+	if each := float64(taken[2]-taken[1]) / 10; each != loopFiles {
+		t.Errorf("a loop takes %v descriptors, and %d are set aside", each, loopFiles)
+	}
+}

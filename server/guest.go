@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -38,21 +37,23 @@ func newGuest(d *deck, c *netpoll.Conn, from netip.Addr) netpoll.Handler {
 	if !gate.turnAway() {
 		return nil
 	}
-	refuse(c, unavailable(err.Error()))
+	refuse(c, nil, unavailable(err.Error()))
 	return turned{gate}
 }
 
 func (g *guest) Data(c *netpoll.Conn, p []byte) {
 	if g.head != nil {
-		g.head = append(g.head, p...)
-		p = g.head
+		p = append(g.head, p...)
 	}
-	p = bytes.TrimPrefix(p, []byte("\r\n")) // some send it behind the last request (RFC 9112 section 2.2)
+	for bytes.HasPrefix(p, []byte("\r\n")) { // some send empty lines behind the last request (RFC 9112 section 2.2)
+		p = p[2:]
+	}
 	n, err := websocket.HeadLength(p)
 	if err == nil && n == 0 {
 		if g.head == nil {
-			g.head = bytes.Clone(p)
+			p = bytes.Clone(p)
 		}
+		g.head = p
 		return
 	}
 	var h websocket.Head
@@ -61,20 +62,20 @@ func (g *guest) Data(c *netpoll.Conn, p []byte) {
 	}
 	switch {
 	case err != nil:
-		g.turnAway(c, err)
+		g.turnAway(c, p, err)
 	case h.IsUpgrade():
-		g.upgrade(c, &h, p[n:])
+		g.upgrade(c, &h, p, n)
 	default:
 		g.handOver(c, p)
 	}
 }
 
-// upgrade makes the guest a viewer, or an echo. What stands behind the head are its first frames.
-func (g *guest) upgrade(c *netpoll.Conn, head *websocket.Head, rest []byte) {
+// upgrade makes the guest a viewer, or an echo. What stands behind the head, of n bytes, are its first frames.
+func (g *guest) upgrade(c *netpoll.Conn, head *websocket.Head, p []byte, n int) {
 	srv := g.deck.srv
 	req, response, err := g.deck.upgrader.Upgrade(head)
 	if err != nil {
-		g.turnAway(c, err)
+		g.turnAway(c, p, err)
 		return
 	}
 	c.Write(response)
@@ -83,28 +84,27 @@ func (g *guest) upgrade(c *netpoll.Conn, head *websocket.Head, rest []byte) {
 	if req.URL.Path == "/echo" {
 		h = &echo{srv: srv, conn: c, place: g.place}
 	} else {
-		h = srv.join(g, c)
+		h = srv.join(g, c, req.Host)
 	}
 	c.SetHandler(h)
-	if len(rest) > 0 {
-		h.Data(c, rest)
+	if n < len(p) {
+		h.Data(c, p[n:])
 	}
 }
 
 // checkUpgrade refuses WebSockets on other paths than / and /ws, and those that a page of another site opens: browsers
 // let any page connect to any host, and without this any page could drive the car of whoever looks at it
-// (RFC 6455 section 10.2). Clients that are not browsers send no Origin.
+// (RFC 6455 section 10.2). A site whose name was made to lead here gets past this, and may watch: see isLocal. Clients
+// that are not browsers send no Origin.
 func (s *server) checkUpgrade(r websocket.Request) error {
 	path := r.URL.Path
 	if path != "/" && path != "/ws" && !(path == "/echo" && s.cfg.Echo) {
 		return &websocket.Refusal{Status: http.StatusNotFound, Reason: "no WebSocket at " + path + ": it is at / and /ws"}
 	}
-	if r.Origin != "" {
-		origin, err := url.Parse(r.Origin)
-		if err != nil || !strings.EqualFold(origin.Host, r.Host) {
-			return &websocket.Refusal{Status: http.StatusForbidden,
-				Reason: "a page from " + r.Origin + " may not connect to " + r.Host}
-		}
+	scheme, host, _ := strings.Cut(r.Origin, "://") // nothing may follow the host (RFC 6454 section 6.2)
+	if r.Origin != "" && (scheme != "http" && scheme != "https" || !strings.EqualFold(host, r.Host)) {
+		return &websocket.Refusal{Status: http.StatusForbidden,
+			Reason: "a page from " + r.Origin + " may not connect to " + r.Host}
 	}
 	return nil
 }
@@ -113,7 +113,7 @@ func (s *server) checkUpgrade(r websocket.Request) error {
 func (g *guest) handOver(c *netpoll.Conn, read []byte) {
 	h := g.deck.srv.handover
 	if !h.reserve() {
-		g.turnAway(c, unavailable(fmt.Sprintf("more than %d HTTP connections at a time; try again", maxHTTP)))
+		g.turnAway(c, read, unavailable(fmt.Sprintf("more than %d HTTP connections at a time; try again", maxHTTP)))
 		return
 	}
 	fd, err := c.Detach()
@@ -127,14 +127,14 @@ func (g *guest) handOver(c *netpoll.Conn, read []byte) {
 	}
 }
 
-// turnAway answers with an error, which ends the connection.
-func (g *guest) turnAway(c *netpoll.Conn, err error) {
+// turnAway answers a request, as far as it was read, with an error, which ends the connection.
+func (g *guest) turnAway(c *netpoll.Conn, request []byte, err error) {
 	g.deck.srv.complain("turned a request away", err, c)
-	refuse(c, err)
+	refuse(c, request, err)
 }
 
-func refuse(c *netpoll.Conn, err error) {
-	c.Write(websocket.AsRefusal(err).AppendTo(nil))
+func refuse(c *netpoll.Conn, request []byte, err error) {
+	c.Write(websocket.AsRefusal(err).AppendTo(nil, request, time.Now()))
 	c.Finish()
 }
 
@@ -143,11 +143,11 @@ func unavailable(reason string) *websocket.Refusal {
 }
 
 func (g *guest) Expired(c *netpoll.Conn) {
-	if g.head == nil { // browsers open connections that they then have no use for
+	if len(g.head) == 0 { // browsers open connections that they then have no use for
 		c.Finish()
 		return
 	}
-	g.turnAway(c, &websocket.Refusal{Status: http.StatusRequestTimeout,
+	g.turnAway(c, g.head, &websocket.Refusal{Status: http.StatusRequestTimeout,
 		Reason: fmt.Sprintf("the head of the request did not arrive within %s", headTime)})
 }
 

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -118,25 +116,19 @@ func (c *handedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// asksForWebSocket tells whether a request is one that the reactor answers, and returns its head, as far as net/http has
-// kept it.
-func asksForWebSocket(r *http.Request) (head []byte, does bool) {
-	if r.Header.Get("Upgrade") == "" && r.Header.Get("Sec-WebSocket-Key") == "" {
-		return nil, false
+// isReactors tells whether the reactor answers a request with that head: it asks for a WebSocket, or is refused.
+func isReactors(head []byte) bool {
+	n, err := websocket.HeadLength(head)
+	if err != nil {
+		return true
 	}
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s %s\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Proto, r.Host)
-	for _, coding := range r.TransferEncoding {
-		fmt.Fprintf(&b, "Transfer-Encoding: %s\r\n", coding)
-	}
-	r.Header.Write(&b)
-	b.WriteString("\r\n")
-	h, err := websocket.ParseHead(b.Bytes())
-	return b.Bytes(), err != nil || h.IsUpgrade()
+	h, err := websocket.ParseHead(head[:n])
+	return err != nil || h.IsUpgrade()
 }
 
 // giveBack returns the connection of a request to the reactor, where it is as if it had just come, with this request as
-// its first: proxies ask for a WebSocket on any connection that they have kept.
+// its first: proxies ask for a WebSocket on any connection that they have kept, and what is refused on one that has
+// just come is refused on theirs, whatever net/http thinks of it.
 func giveBack(w http.ResponseWriter, head []byte) error {
 	conn, rw, err := w.(http.Hijacker).Hijack()
 	if err != nil {

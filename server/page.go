@@ -80,6 +80,11 @@ func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	unit, ranges, _ := strings.Cut(r.Header.Get("Range"), "=")
+	r.Header.Del("Range") // it is ignored, but for GET and a unit that is known (RFC 9110 section 14.2)
+	if r.Method == http.MethodGet && strings.EqualFold(unit, "bytes") {
+		r.Header.Set("Range", "bytes="+ranges)
+	}
 	h := w.Header()
 	h.Set("Content-Type", f.contentType)
 	h.Set("Cache-Control", "no-cache") // keep it, but ask: another roverd may answer next time
@@ -100,10 +105,11 @@ func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(sent.bytes))
 }
 
-// acceptsGzip reads Accept-Encoding (RFC 9110 section 12.5.3). Who names gzip with a weight of zero does not want it.
+// acceptsGzip reads Accept-Encoding (RFC 9110 sections 12.5.3 and 8.4.1.3). Who names gzip with a weight of zero does not
+// want it.
 func acceptsGzip(r *http.Request) bool {
 	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
-		if name, params, err := mime.ParseMediaType(coding); err == nil && name == "gzip" {
+		if name, params, err := mime.ParseMediaType(coding); err == nil && (name == "gzip" || name == "x-gzip") {
 			weight, err := strconv.ParseFloat(cmp.Or(params["q"], "1"), 32)
 			return err == nil && weight > 0
 		}

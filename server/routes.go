@@ -40,14 +40,18 @@ func (s *server) routes() http.Handler {
 		h.Set("Content-Security-Policy", "default-src 'self'; img-src http: https:; connect-src 'self' ws: wss:; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
-		if s.handover.crowded() {
+		// Of HTTP/1.0, net/http has dropped a Transfer-Encoding: who knows where the request ends (RFC 9112 section 6.1)?
+		if s.handover.crowded() || !r.ProtoAtLeast(1, 1) {
 			h.Set("Connection", "close")
 		}
-		if head, does := asksForWebSocket(r); does {
+		if head := websocket.AppendHead(nil, r); isReactors(head) {
 			if err := giveBack(w, head); err != nil {
-				s.httpLog.Printf("WebSocket on a kept connection: %v", err)
+				s.httpLog.Printf("give a kept connection back: %v", err)
 			}
 			return
+		}
+		if r.URL.Path == "" {
+			r.URL.Path = "/" // of http://host (RFC 9110 section 4.2.3)
 		}
 		mux.ServeHTTP(w, r)
 	})
@@ -56,12 +60,13 @@ func (s *server) routes() http.Handler {
 // newHTTPServer serves s.routes.
 func (s *server) newHTTPServer() *http.Server {
 	return &http.Server{
-		Handler:           s.routes(),
-		ReadHeaderTimeout: headTime,
-		ReadTimeout:       headTime,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    websocket.MaxHead,
-		ErrorLog:          s.httpLog,
+		Handler:                      s.routes(),
+		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * by itself
+		ReadHeaderTimeout:            headTime,
+		ReadTimeout:                  headTime,
+		WriteTimeout:                 30 * time.Second,
+		IdleTimeout:                  idleTime,
+		MaxHeaderBytes:               websocket.MaxHead - 4<<10, // net/http adds as much
+		ErrorLog:                     s.httpLog,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -245,9 +246,9 @@ func (s *server) announce(addr netip.AddrPort, stdout io.Writer) {
 	}
 }
 
-// join makes a guest a viewer, on the goroutine of its loop.
-func (s *server) join(g *guest, c *netpoll.Conn) *viewer {
-	v := &viewer{deck: g.deck, conn: c, id: s.lastID.Add(1), place: g.place, control: s.cfg.Open || g.local}
+// join makes a guest, which asked for host, a viewer, on the goroutine of its loop.
+func (s *server) join(g *guest, c *netpoll.Conn, host string) *viewer {
+	v := &viewer{deck: g.deck, conn: c, id: s.lastID.Add(1), place: g.place, control: s.cfg.Open || g.local && isLocal(host)}
 	v.deck.add(v)
 	s.publisher.crowd(1)
 	s.settler.joined()
@@ -265,6 +266,18 @@ func (s *server) join(g *guest, c *netpoll.Conn) *viewer {
 	return v
 }
 
+// isLocal tells whether a host is localhost or an IP address. Any other name may be that of a site which had it lead to
+// this computer after its page was loaded (DNS rebinding): browsers take the car for a part of that site then, and have
+// its page drive in the name of whoever looks at it. These names no site can have (RFC 6761 section 6.3).
+func isLocal(host string) bool {
+	name := strings.ToLower(host)
+	if h, _, err := net.SplitHostPort(name); err == nil {
+		name = h
+	}
+	_, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err == nil || name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
+
 // stops tells whether a command is about standing still: that needs no helm, only the right to control.
 func stops(kind hardware.Kind) bool {
 	return kind == hardware.Stop || kind == hardware.EStop || kind == hardware.Reset
@@ -273,7 +286,8 @@ func stops(kind hardware.Kind) bool {
 // command passes a viewer's command to the car if it may give it.
 func (s *server) command(v *viewer, cmd hardware.Command) error {
 	if !v.control {
-		return &wireError{"not_allowed", "you may watch, not drive: only clients on the car's own computer may drive, unless roverd is started with -open"}
+		return &wireError{"not_allowed", "you may watch, not drive: only clients on the car's own computer may drive, and only if they " +
+			"connect to localhost or to an IP address, not to another name, unless roverd is started with -open"}
 	}
 	defer stepAside()
 	s.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -226,6 +227,92 @@ func TestEmergencyStop(t *testing.T) {
 	driver.send("up")
 	driver.expectState("driving again", func(m message) bool { return m.Motion.Left == 1 })
 	log.expect(t, `emergency stop	{"reset": false, "by": "`+hello.ID+`"}`)
+}
+
+// Who drives is preferred, and nobody else: not who was silent for too long, nor who may only stop. A typing mistake
+// changes nothing.
+func TestPreferenceFollowsTheHelm(t *testing.T) {
+	s, addr := startServer(t, "-loops", "1")
+	d := s.decks[0]
+	ack := func(m message) bool { return m.Op == "ack" }
+	preferred := func(when string, want ...bool) {
+		t.Helper()
+		on(d, func() {
+			for i, v := range d.viewers {
+				if reflect.ValueOf(v.conn).Elem().FieldByName("preferred").Bool() != want[i] {
+					t.Errorf("%s: %s is preferred: %v", when, viewerName(v.id), !want[i])
+				}
+			}
+		})
+	}
+	first, _ := dial(t, addr)
+	second, _ := dial(t, addr)
+	preferred("nobody drives", false, false)
+	first.send("up")
+	first.expect("ack", ack)
+	second.send("stop")
+	second.expect("ack", ack)
+	preferred("the first drives, the second stops", true, false)
+	first.send("nonsense")
+	first.expectError("unknown_command")
+	preferred("the first makes a mistake", true, false)
+	second.send("up")
+	second.expectError(notDriver)
+	preferred("the second may not", true, false)
+	s.mu.Lock()
+	s.helm.used = s.helm.used.Add(-helmIdle)
+	s.mu.Unlock()
+	second.send("up")
+	second.expect("ack", ack)
+	first.send("up")
+	first.expectError(notDriver)
+	preferred("the second took the helm of the silent first", false, true)
+	on(d, func() { d.viewers[1].Expired(d.viewers[1].conn) })
+	second.send("stop")
+	second.expect("ack", ack)
+	preferred("the second was silent, and stops", false, false)
+}
+
+// A page that came by a name which any site can have lead to this computer may watch only, and so may all who connect
+// by such a name; they are told what to do instead. (-open lets them drive.)
+func TestNamesThatMayDrive(t *testing.T) {
+	addr, _ := start(t)
+	open, _ := start(t, "-open")
+	for host, role := range map[string]string{
+		"localhost:9900": "control", "LocalHost": "control", "localhost:": "control", "car.localhost:80": "control", "127.0.0.1": "control",
+		"192.0.2.1:9900": "control", "[::1]:9900": "control", "[::1]": "control",
+		"evil.example:9900": "view", "car.local": "view", "localhost.evil.example": "view", "notlocalhost": "view",
+		"127.0.0.1.evil.example:9900": "view", "127.0.0.1%2e": "view", "localhost%2e": "view",
+	} {
+		for at, role := range map[string]string{addr: role, open: "control"} {
+			d := ws.Dialer{Host: host, Header: ws.HandshakeHeaderHTTP{"Origin": {"http://" + host}}}
+			conn, early, _, err := d.Dial(t.Context(), "ws://"+at+"/")
+			if err != nil {
+				t.Fatalf("%s: %v", host, err)
+			}
+			c := &client{t: t, conn: conn, in: conn}
+			if early != nil {
+				c.in = early
+			}
+			if m := c.expect("welcome", func(m message) bool { return m.Op == "welcome" }); m.Role != role {
+				t.Errorf("%s: the role is %s, want %s", host, m.Role, role)
+			}
+			for _, word := range []string{"cam_up", "stop"} {
+				c.send(word)
+				if role == "view" {
+					if m := c.expectError("not_allowed"); !strings.Contains(m.Message, "localhost") {
+						t.Errorf("%s: %s: %q", host, word, m.Message)
+					}
+				} else {
+					c.expect("ack", func(m message) bool { return m.Op == "ack" })
+				}
+			}
+			conn.Close()
+			watcher, _ := dial(t, at)
+			watcher.expectState("the helm is free", func(m message) bool { return m.Driver == "" })
+			watcher.conn.Close()
+		}
+	}
 }
 
 // Whatever a client gets wrong, it is told so by name, and it and all others go on.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -152,6 +153,22 @@ func TestClosedPipeIsSurvived(t *testing.T) {
 	watcher.expectClose(ws.StatusGoingAway)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("after SIGHUP it ended with %v", err)
+	}
+}
+
+// A WebSocket that begins when all others have been told goodbye is told, too, wherever it comes from.
+func TestGoodbyeToTheLate(t *testing.T) {
+	s, addr := startServer(t, "-loops", "1")
+	kept := dialHTTP(t, addr)
+	kept.ask("GET", "/state", "")
+	fresh := dialHTTP(t, addr)
+	on(s.decks[0], s.decks[0].dismiss)
+	for _, c := range []*httpClient{kept, fresh} {
+		c.send(upgradeTo("/", ""))
+		if r, err := http.ReadResponse(c.in, nil); err != nil || r.StatusCode != 101 {
+			t.Fatalf("the upgrade is answered with %v, %v", r, err)
+		}
+		(&client{t: t, conn: c.conn, in: c.in}).expectClose(ws.StatusGoingAway)
 	}
 }
 

@@ -65,12 +65,15 @@ func FuzzDecoder(f *testing.F) {
 }
 
 // FuzzHead compares with net/http: what is taken here must be taken there, and mean the same, or a request could end
-// where somebody else takes it to go on. Whatever is refused gets a whole response.
+// where somebody else takes it to go on; and must be taken here again when it comes back from there, or it would go
+// back and forth. Whatever is refused gets a whole response.
 func FuzzHead(f *testing.F) {
 	for _, head := range []string{
 		example, example + "\x81\x85", example[:60], "", "\n", "\r\n\r\n", " \r\n", "  \r\n", ":\r\n\r\n",
 		"GET / HTTP/1.1\r\n\r\n", "POST / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\n:\n\n", "GET / HTTP/99999999999999999999.1\r\n\r\n",
 		"GET http://a/b?c HTTP/1.1\r\nHost: d\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: d\r\n\r\n", "GET //a/b HTTP/1.1\r\nHost: d\r\n\r\n",
+		"GET http://[::1]:80?b HTTP/1.1\r\nHost:\r\n\r\n", "HEAD wS://a%20b%c3:/%63 HTTP/1.1\r\nHost: [fe80::1%1]:80\r\nExpect: 100-continue\r\n\r\n",
+		"GET /?\"<>\\^`{|}%zz HTTP/1.1\r\nHost: %41:80:80\r\n\r\n", "GET / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 0\r\nA:b\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nHello", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
 	} {
 		f.Add([]byte(head), uint16(0))
@@ -104,12 +107,16 @@ func FuzzHead(f *testing.F) {
 			}).Upgrade(&h)
 		}
 		if err != nil {
-			response = AsRefusal(err).AppendTo(nil)
+			response = AsRefusal(err).AppendTo(nil, p, now)
 		}
 		if !bytes.Equal(p, before) {
 			t.Error("the head was changed")
 		}
-		r, _ := parse(t, response)
+		response, continues := bytes.CutPrefix(response, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
+		if continues != (err == nil && h.expects) {
+			t.Errorf("100 (Continue) is expected %v, sent %v", h.expects, continues)
+		}
+		r, _ := parse(t, p, response)
 		switch {
 		case err == nil && (!asked || r.StatusCode != http.StatusSwitchingProtocols || !h.IsUpgrade()):
 			t.Errorf("asked is %v, no error, but %q", asked, response)
@@ -129,23 +136,32 @@ func compare(t *testing.T, h *Head, p []byte) {
 	if err != nil {
 		t.Fatalf("net/http refuses %q: %v", p, err)
 	}
-	u, _ := h.url()
-	host := string(h.Host)
-	if u.Host != "" {
-		host = u.Host
+	path := r.URL.Path
+	if path == "" {
+		path = "/"
 	}
-	if r.Method != string(h.Method) || r.RequestURI != string(h.Target) || r.Host != host || r.URL.Path != u.Path {
-		t.Errorf("%q: %s %s of %s here, %s %s of %s there", p, h.Method, h.Target, host, r.Method, r.RequestURI, r.Host)
+	if r.Method != string(h.Method) || r.RequestURI != string(h.Target) || r.Host != h.authority() || path != h.URL.Path {
+		t.Errorf("%q: %s %s of %s here, %s %s of %s there", p, h.Method, h.Target, h.authority(), r.Method, r.RequestURI, r.Host)
 	}
-	if body := r.ContentLength != 0; body != h.body {
-		t.Errorf("%q: a body here %v, there %v", p, h.body, body)
+	if r.ContentLength != 0 {
+		t.Errorf("%q: there it has a body", p)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		t.Errorf("%q: the method is taken", p)
+	}
+	again := AppendHead(nil, r)
+	if n, err := HeadLength(again); n != len(again) || n > len(p) {
+		t.Fatalf("%q came back as %q, of which %d bytes are the head, %v", p, again, n, err)
+	}
+	if back, err := ParseHead(again); err != nil || back.IsUpgrade() != h.IsUpgrade() || *back.URL != *h.URL || back.authority() != h.authority() {
+		t.Errorf("%q came back as %q, which is %+v, %v", p, again, back, err)
 	}
 	for name, got := range map[string]struct {
 		last  []byte
-		times int
+		times uint16
 	}{"Sec-Websocket-Key": {h.key, h.keys}, "Sec-Websocket-Version": {h.version, h.versions}, "Origin": {h.origin, h.origins}} {
 		there := r.Header[name]
-		if len(there) != got.times || got.times > 0 && there[len(there)-1] != string(got.last) {
+		if len(there) != int(got.times) || got.times > 0 && there[len(there)-1] != string(got.last) {
 			t.Errorf("%q: %s is %q, %d times, here, and %q there", p, name, got.last, got.times, there)
 		}
 	}

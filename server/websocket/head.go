@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/gobwas/httphead"
 )
@@ -30,14 +32,18 @@ func AsRefusal(err error) *Refusal {
 	return r
 }
 
-// AppendTo appends the response, which ends the connection.
-func (r *Refusal) AppendTo(dst []byte) []byte {
+// AppendTo appends the response to a request, as far as that was read, which ends the connection.
+func (r *Refusal) AppendTo(dst, request []byte, now time.Time) []byte {
 	connection := "close"
 	if r.Status == http.StatusUpgradeRequired {
 		connection = "Upgrade, close" // RFC 9110 section 7.8
 	}
-	return fmt.Appendf(dst, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%sConnection: %s\r\n\r\n%s\n",
-		r.Status, http.StatusText(r.Status), len(r.Reason)+1, r.Fields, connection, r.Reason)
+	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%sConnection: %s\r\n\r\n",
+		r.Status, http.StatusText(r.Status), now.UTC().Format(http.TimeFormat), len(r.Reason)+1, r.Fields, connection)
+	if bytes.HasPrefix(request, []byte("HEAD ")) {
+		return dst // RFC 9110 section 9.3.2
+	}
+	return append(append(dst, r.Reason...), '\n')
 }
 
 func bad(reason string) *Refusal { return &Refusal{Status: http.StatusBadRequest, Reason: reason} }
@@ -77,24 +83,27 @@ func HeadLength(p []byte) (int, error) {
 // tlsHandshake begins a TLS connection (RFC 8446 section 5.1).
 const tlsHandshake = 22
 
-// Head is the head of an HTTP/1.1 request, as slices of it.
+// Head is the head of an HTTP/1.1 request for a page or a WebSocket, as slices of it.
 type Head struct {
 	Method, Target, Host []byte
+	URL                  *url.URL // of the target; it has a host only if the target had
 
-	minor byte // of the version
-	body  bool // one follows
+	minor   byte // of the version
+	body    bool // one follows
+	expects bool // 100 (Continue)
 
 	// What makes it an upgrade to WebSocket; how often, where once is right.
 	upgrade, connection       bool // the options websocket and Upgrade
-	key, version, origin      []byte
-	keys, versions, origins   int
 	subprotocol               bool // Subprotocol is among those offered
 	extensions, subprotocols  bool // are lists as they should be
-	hosts, lengths, encodings int
+	keys, versions, origins   uint16
+	hosts, lengths, encodings uint16
+	key, version, origin      []byte
 }
 
 // ParseHead reads a whole head, found by HeadLength, by RFC 9112 sections 3 and 5 to 7. What other servers might
 // understand in another way is refused, with a *Refusal: a request must end where whoever stands between takes it to end.
+// So none may have a body, which nothing here has a use for.
 func ParseHead(p []byte) (h Head, err error) {
 	line, p, _ := bytes.Cut(p, crlf)
 	if err := h.requestLine(line); err != nil {
@@ -127,7 +136,14 @@ func ParseHead(p []byte) (h Head, err error) {
 	case h.encodings > 1, h.encodings > 0 && h.minor == 0:
 		return h, bad("the request has a Transfer-Encoding where none can be")
 	}
-	return h, nil
+	if err := h.method(); err != nil {
+		return h, err
+	}
+	if h.body { // RFC 9110 section 9.3.1: it has no meaning, and may be an attempt to have it taken for a request
+		return h, bad(fmt.Sprintf("%s takes no body", h.Method))
+	}
+	h.URL, err = h.url()
+	return h, err
 }
 
 var crlf = []byte("\r\n")
@@ -141,32 +157,40 @@ func (h *Head) requestLine(line []byte) error {
 		!isDigit(version[5]) || version[6] != '.' || !isDigit(version[7]) {
 		return bad(fmt.Sprintf("%.40q is no request line of HTTP", line))
 	}
-	for _, b := range target {
-		if b <= ' ' || b >= 0x7f || b == '#' {
-			return bad(fmt.Sprintf("the target %.40q has bytes that must be percent-encoded", target))
-		}
-	}
 	switch {
+	case !isURI(target, ":/?@[]"):
+		return bad(fmt.Sprintf("the target %.40q has bytes that must be percent-encoded", target))
 	case string(method) == "PRI":
 		return bad("this port does not speak HTTP/2") // RFC 9113 section 3.4
 	case version[5] != '1':
 		return &Refusal{Status: http.StatusHTTPVersionNotSupported, Reason: "this port speaks HTTP/1.1"}
-	case string(method) == http.MethodConnect:
-		return &Refusal{Status: http.StatusMethodNotAllowed, Reason: "this is no proxy", Fields: "Allow: GET, HEAD\r\n"}
 	}
 	h.minor = version[7] - '0'
-	_, err := h.url()
-	return err
+	return nil
+}
+
+// method refuses all methods but two (RFC 9110 section 9.1).
+func (h *Head) method() error {
+	switch string(h.Method) {
+	case http.MethodGet, http.MethodHead:
+		return nil
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace:
+		return &Refusal{Status: http.StatusMethodNotAllowed, Reason: "only GET and HEAD are allowed here", Fields: "Allow: GET, HEAD\r\n"}
+	}
+	return &Refusal{Status: http.StatusNotImplemented, Reason: fmt.Sprintf("the method %.40q is not known here", h.Method)}
 }
 
 // url returns the target's parts (RFC 9112 section 3.2).
 func (h *Head) url() (*url.URL, error) {
-	if string(h.Target) == "*" && string(h.Method) == http.MethodOptions {
-		return &url.URL{Path: "*"}, nil
-	}
 	u, err := url.ParseRequestURI(string(h.Target))
-	if err != nil || h.Target[0] != '/' && (u.Host == "" || u.User != nil) {
+	absolute := h.Target[0] != '/'
+	switch {
+	case err != nil, absolute && (u.Host == "" || u.User != nil || !isHost([]byte(u.Host))):
 		return nil, bad(fmt.Sprintf("the target %.40q is no path and no address", h.Target))
+	case absolute && u.Scheme != "http" && u.Scheme != "ws": // RFC 9110 section 7.4
+		return nil, &Refusal{Status: http.StatusMisdirectedRequest, Reason: fmt.Sprintf("the target %.40q is not of http: or ws:", h.Target)}
+	case absolute && u.Path == "":
+		u.Path = "/" // RFC 9110 section 4.2.3
 	}
 	return u, nil
 }
@@ -191,6 +215,10 @@ func (h *Head) field(name, value []byte) error {
 			return &Refusal{Status: http.StatusNotImplemented, Reason: fmt.Sprintf("the Transfer-Encoding %.40q is not known here", value)}
 		}
 		h.body = true
+	case is("Expect"):
+		if h.expects = strings.EqualFold(string(value), "100-continue"); !h.expects && len(value) > 0 {
+			return &Refusal{Status: http.StatusExpectationFailed, Reason: fmt.Sprintf("the Expect %.40q is not known here", value)}
+		}
 	case is("Upgrade"):
 		h.upgrade = h.upgrade || hasToken(value, "websocket")
 	case is("Connection"):
@@ -202,6 +230,7 @@ func (h *Head) field(name, value []byte) error {
 	case is("Sec-WebSocket-Version"):
 		h.versions, h.version = h.versions+1, value
 	case is("Sec-WebSocket-Protocol"):
+		h.subprotocols = h.subprotocols && len(bytes.Trim(value, ", \t")) > 0
 		for item := range bytes.SplitSeq(value, []byte(",")) {
 			item = bytes.Trim(item, " \t")
 			h.subprotocols = h.subprotocols && (len(item) == 0 || isToken(item))
@@ -213,6 +242,15 @@ func (h *Head) field(name, value []byte) error {
 		})
 	}
 	return nil
+}
+
+// authority returns the host that the client means, and perhaps a port: the target's goes before the field's
+// (RFC 9112 section 3.2.2).
+func (h *Head) authority() string {
+	if h.URL.Host != "" {
+		return h.URL.Host
+	}
+	return string(h.Host)
 }
 
 // IsUpgrade reports whether the request asks for a WebSocket, rightly or not.
@@ -230,15 +268,37 @@ func isToken(p []byte) bool {
 	return len(p) > 0
 }
 
-// isHost tells whether p is a host and perhaps a port (RFC 3986 section 3.2.2), by its characters.
+// isHost tells whether p is a host and perhaps a port (RFC 3986 sections 3.2.2 and 3.2.3), or nothing.
 func isHost(p []byte) bool {
-	for _, b := range p {
-		if !isDigit(b) && !('a' <= b|0x20 && b|0x20 <= 'z') && strings.IndexByte("-._~%!$&'()*+,;=:[]", b) < 0 {
+	name := p
+	if colon := bytes.LastIndexByte(p, ':'); colon >= 0 && p[len(p)-1] != ']' {
+		name = p[:colon]
+		if len(name) == 0 || len(bytes.Trim(p[colon+1:], "0123456789")) > 0 {
+			return false
+		}
+	}
+	if literal, ok := bytes.CutPrefix(name, []byte("[")); ok {
+		literal, ok = bytes.CutSuffix(literal, []byte("]"))
+		addr, err := netip.ParseAddr(string(literal))
+		return ok && err == nil && addr.Is6() && addr.Zone() == ""
+	}
+	return isURI(name, "")
+}
+
+// isURI tells whether p has only what may stand in any part of a URI (RFC 3986 section 2), and the delimiters given.
+func isURI(p []byte, delimiters string) bool {
+	for i, b := range p {
+		switch {
+		case isDigit(b), 'a' <= b|0x20 && b|0x20 <= 'z', strings.IndexByte("-._~!$&'()*+,;=", b) >= 0, strings.IndexByte(delimiters, b) >= 0:
+		case b == '%' && i+2 < len(p) && isHex(p[i+1]) && isHex(p[i+2]):
+		default:
 			return false
 		}
 	}
 	return true
 }
+
+func isHex(b byte) bool { return isDigit(b) || 'a' <= b|0x20 && b|0x20 <= 'f' }
 
 // hasToken tells whether a comma-separated list has the token, in any case.
 func hasToken(list []byte, token string) bool {
@@ -248,4 +308,24 @@ func hasToken(list []byte, token string) bool {
 		}
 	}
 	return false
+}
+
+// AppendHead appends the head of a request that net/http has read, as far as that has kept it: no more than it was.
+func AppendHead(dst []byte, r *http.Request) []byte {
+	dst = fmt.Appendf(dst, "%s %s %s\r\n", r.Method, r.RequestURI, r.Proto)
+	switch {
+	case r.URL.Host == "" && r.Host != "":
+		dst = fmt.Appendf(dst, "Host:%s\r\n", r.Host)
+	case r.ProtoAtLeast(1, 1):
+		dst = append(dst, "Host:\r\n"...) // empty, or it does not count beside the target's
+	}
+	for _, coding := range r.TransferEncoding {
+		dst = fmt.Appendf(dst, "Transfer-Encoding:%s\r\n", coding)
+	}
+	for name, values := range r.Header {
+		for _, value := range values {
+			dst = fmt.Appendf(dst, "%s:%s\r\n", name, value)
+		}
+	}
+	return append(dst, crlf...)
 }

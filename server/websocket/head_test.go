@@ -73,11 +73,13 @@ func TestParseHead(t *testing.T) {
 		status     int
 	}{
 		{"GET", "GET / HTTP/1.1\r\nHost: a", 0},
-		{"POST", "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5", 0},
-		{"chunked", "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked", 0},
+		{"HEAD", "HEAD /x HTTP/1.1\r\nHost: a\r\nContent-Length: 00", 0},
 		{"HTTP/1.0", "GET / HTTP/1.0", 0},
 		{"whole address", "GET http://a:80/x?y HTTP/1.1\r\nHost: a", 0},
-		{"asterisk", "OPTIONS * HTTP/1.1\r\nHost: a", 0},
+		{"whole address of WebSocket", "GET WS://a HTTP/1.1\r\nHost: a", 0},
+		{"whole address of an IPv6 host", "GET http://[::1]:80?y HTTP/1.1\r\nHost: a", 0},
+		{"expectation", "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue", 0},
+		{"no expectation", "GET / HTTP/1.1\r\nHost: a\r\nExpect:", 0},
 		{"percent", "GET /%20 HTTP/1.1\r\nHost: [::1]:80", 0},
 		{"empty Host", "GET / HTTP/1.1\r\nHost:", 0},
 
@@ -97,7 +99,23 @@ func TestParseHead(t *testing.T) {
 		{"asterisk of GET", "GET * HTTP/1.1", 400},
 		{"no host in the address", "GET http:///x HTTP/1.1", 400},
 		{"user in the address", "GET http://u@a/x HTTP/1.1", 400},
-		{"CONNECT", "CONNECT a:80 HTTP/1.1", 405},
+		{"quotes", "GET /\" HTTP/1.1\r\nHost: a", 400},
+		{"less", "GET /< HTTP/1.1\r\nHost: a", 400},
+		{"greater", "GET /> HTTP/1.1\r\nHost: a", 400},
+		{"backslash", "GET /\\ HTTP/1.1\r\nHost: a", 400},
+		{"caret", "GET /?^ HTTP/1.1\r\nHost: a", 400},
+		{"grave accent", "GET /` HTTP/1.1\r\nHost: a", 400},
+		{"braces", "GET /{ HTTP/1.1\r\nHost: a", 400},
+		{"braces, closing", "GET /} HTTP/1.1\r\nHost: a", 400},
+		{"bar", "GET /?a|b HTTP/1.1\r\nHost: a", 400},
+		{"percent without hex in the query", "GET /?%4g HTTP/1.1\r\nHost: a", 400},
+		{"percent cut short in the query", "GET /?%2 HTTP/1.1\r\nHost: a", 400},
+		{"no host but a port in the address", "GET http://:80/ HTTP/1.1\r\nHost: a", 400},
+		{"no IPv6 address in the address", "GET http://[zz]/ HTTP/1.1\r\nHost: a", 400},
+		{"address of no host", "GET mailto:a HTTP/1.1\r\nHost: a", 400},
+		{"https", "GET https://a/ HTTP/1.1\r\nHost: a", 421}, // RFC 9110 section 7.4
+		{"wss", "GET wss://a/ HTTP/1.1\r\nHost: a", 421},
+		{"ftp", "GET ftp://a/ HTTP/1.1\r\nHost: a", 421},
 		{"HTTP/2", "PRI * HTTP/2.0", 400},
 		{"HTTP/2 in other words", "GET / HTTP/2.0", 505},
 		{"HTTP/0.9", "GET / HTTP/0.9", 505},
@@ -110,9 +128,25 @@ func TestParseHead(t *testing.T) {
 		{"no Host", "GET / HTTP/1.1", 400},
 		{"two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nhost: a", 400},
 		{"two Hosts of HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\nhost: a", 400},
+		{"no Host, of another method", "POST / HTTP/1.1", 400},
 		{"path in the Host", "GET / HTTP/1.1\r\nHost: a/b", 400},
 		{"user in the Host", "GET / HTTP/1.1\r\nHost: u@a", 400},
 		{"two words in the Host", "GET / HTTP/1.1\r\nHost: a b", 400},
+
+		// RFC 9110 section 9.1
+		{"POST", "POST / HTTP/1.1\r\nHost: a", 405},
+		{"asterisk", "OPTIONS * HTTP/1.1\r\nHost: a", 405},
+		{"CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80", 405},
+		{"lower case method", "get / HTTP/1.1\r\nHost: a", 501},
+		{"unknown method", "BREW / HTTP/1.1\r\nHost: a", 501},
+		// sections 9.3 and 10.1.1
+		{"body of POST", "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5", 405},
+		{"chunked body of PUT", "PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked", 405},
+		{"body of GET", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1", 400},
+		{"chunked body of GET", "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", 400},
+		{"body of HEAD", "HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 10", 400},
+		{"other expectation", "GET / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok", 417},
+		{"two expectations", "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue, x", 417},
 
 		// section 5
 		{"no colon", "GET / HTTP/1.1\r\nHost: a\r\nX", 400},
@@ -143,6 +177,27 @@ func TestParseHead(t *testing.T) {
 		}
 		if err == nil && h.IsUpgrade() {
 			t.Errorf("%s: taken for an upgrade", c.name)
+		}
+	}
+}
+
+// RFC 3986 section 3.2, for the field and for the target (RFC 9112 section 3.2).
+func TestHost(t *testing.T) {
+	for host, want := range map[string]bool{
+		"a": true, "a:": true, "A.b-c_d~:8080": true, "127.0.0.1": true, "a,b": true, "[::1]": true, "[::1]:80": true,
+		"[::ffff:192.0.2.1]:": true, "a:99999999": true, "x%20y": true, "%C3%A4": true,
+		":80": false, ":": false, "a:b": false, "a:80:90": false, "a:-1": false, "::1": false, "[::1": false, "::1]": false,
+		"[]": false, "[]:80": false, "[zz]": false, "[127.0.0.1]": false, "[::1]x": false, "[::1]:x": false, "x[::1]": false,
+		"[fe80::1%eth0]": false, "[fe80::1%25eth0]": false, "[v1.a]": false, "a]": false, "a[": false, "%": false, "%4": false,
+		"%zz": false, "u@a": false, "a/b": false, "a?b": false, "a b": false, "a\\b": false, "\"a\"": false, "\xff": false,
+	} {
+		if _, err := ParseHead([]byte("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n")); (err == nil) != want {
+			t.Errorf("Host: %s: %v", host, err)
+		}
+		// The target is parsed by net/url, to which some of the above is no host, either.
+		if h, err := ParseHead([]byte("GET http://" + host + " HTTP/1.1\r\nHost: x\r\n\r\n")); err == nil &&
+			(!want && !strings.ContainsAny(host, "/?") || h.URL.Path != "/" && h.URL.Path != "/b") {
+			t.Errorf("http://%s is taken for %+v", host, h.URL)
 		}
 	}
 }

@@ -51,14 +51,15 @@ func (u *Upgrader) Upgrade(h *Head) (req Request, response []byte, err error) {
 	}
 	u.in.Reset()
 	u.out.Reset()
-	u.in.WriteString("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nHost: ")
-	u.in.Write(h.Host)
-	u.in.WriteString("\r\nSec-WebSocket-Key: ")
+	u.in.WriteString("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nHost: rover\r\nSec-WebSocket-Key: ")
 	u.in.Write(h.key)
 	if h.subprotocol {
 		u.in.WriteString("\r\nSec-WebSocket-Protocol: " + Subprotocol)
 	}
 	u.in.WriteString("\r\n\r\n")
+	if h.expects {
+		u.out.WriteString("HTTP/1.1 100 Continue\r\n\r\n") // RFC 9110 section 7.8
+	}
 	_, err = u.upgrader.Upgrade(u)
 	return req, u.out.Bytes(), err
 }
@@ -70,12 +71,15 @@ func (u *Upgrader) Write(p []byte) (int, error) { return u.out.Write(p) }
 // handshake checks what RFC 6455 section 4.2.1 demands.
 func (h *Head) handshake() (req Request, err error) {
 	key, _ := base64.StdEncoding.DecodeString(string(h.key))
+	host := h.authority()
 	switch {
 	case string(h.Method) != http.MethodGet:
-		return req, &Refusal{Status: http.StatusMethodNotAllowed, Reason: "a WebSocket begins with GET", Fields: "Allow: GET\r\n"}
+		return req, bad("a WebSocket begins with GET")
 	case h.minor == 0:
+		// RFC 9110 section 7.8 has the Upgrade ignored; but who asks for a WebSocket is better told why it gets none
+		// (RFC 6455 section 4.2.1).
 		return req, bad("a WebSocket needs HTTP/1.1")
-	case len(h.Host) == 0:
+	case host == "":
 		return req, bad("the Host is empty")
 	case !h.upgrade || !h.connection:
 		return req, bad("a WebSocket needs the fields Upgrade: websocket and Connection: Upgrade")
@@ -88,23 +92,16 @@ func (h *Head) handshake() (req Request, err error) {
 		return req, bad(fmt.Sprintf("the request has %d Sec-WebSocket-Keys", h.keys))
 	case len(key) != 16 || len(h.key) != 24:
 		return req, bad(fmt.Sprintf("the Sec-WebSocket-Key %.40q is not 16 bytes in base64", h.key))
-	case h.body:
-		return req, bad("a request for a WebSocket has no body")
 	case !h.extensions:
 		return req, bad("the Sec-WebSocket-Extensions are malformed")
 	case !h.subprotocols:
 		return req, bad("the Sec-WebSocket-Protocols are malformed")
 	case h.origins > 1:
 		return req, bad("the request has two Origins")
+	case h.origins == 1 && len(h.origin) == 0: // RFC 6454 section 7.1: who must not tell says null
+		return req, bad("the Origin is empty")
 	}
-	if req.URL, err = h.url(); err != nil {
-		return req, err
-	}
-	req.Host, req.Origin = string(h.Host), string(h.origin)
-	if req.URL.Host != "" {
-		req.Host = req.URL.Host // RFC 9112 section 3.2.2
-	}
-	return req, nil
+	return Request{URL: h.URL, Host: host, Origin: string(h.origin)}, nil
 }
 
 // clientKey is the key every request of this package sends. It only has to be well-formed: its purpose, to make sure

@@ -13,17 +13,19 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // example is the handshake of RFC 6455 section 1.2, without its subprotocols.
 const example = "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: http://example.com\r\nSec-WebSocket-Version: 13\r\n\r\n"
 
-// parse reads a response as net/http does and checks that it is complete, and nothing but it is there.
-func parse(t *testing.T, response []byte) (r *http.Response, body string) {
+// parse reads the response to a request as net/http does and checks that it is complete, and nothing but it is there.
+func parse(t *testing.T, request, response []byte) (r *http.Response, body string) {
 	t.Helper()
 	from := bufio.NewReader(bytes.NewReader(response))
-	r, err := http.ReadResponse(from, nil)
+	method, _, _ := bytes.Cut(request, []byte(" "))
+	r, err := http.ReadResponse(from, &http.Request{Method: string(method)})
 	if err != nil {
 		t.Fatalf("net/http does not understand %q: %v", response, err)
 	}
@@ -34,11 +36,20 @@ func parse(t *testing.T, response []byte) (r *http.Response, body string) {
 	if rest, _ := io.ReadAll(from); len(rest) > 0 {
 		t.Errorf("%q follows the response", rest)
 	}
-	if r.StatusCode != http.StatusSwitchingProtocols && (r.ContentLength != int64(len(p)) || !r.Close) {
+	if r.StatusCode == http.StatusSwitchingProtocols {
+		return r, string(p)
+	}
+	if r.ContentLength != int64(len(p)) && string(method) != http.MethodHead || r.ContentLength < 1 || !r.Close {
 		t.Errorf("Content-Length %d and close %v in %q", r.ContentLength, r.Close, response)
+	}
+	if date := r.Header.Get("Date"); date != "Fri, 13 Feb 2009 23:31:30 GMT" { // RFC 9110 section 6.6.1
+		t.Errorf("the Date is %q", date)
 	}
 	return r, string(p)
 }
+
+// now is when everything is answered, in a zone that is not Greenwich's.
+var now = time.Unix(1234567890, 0).In(time.FixedZone("elsewhere", 3600))
 
 // answer answers one handshake, as a server does.
 func answer(head []byte, check func(Request) error) (response []byte, err error) {
@@ -54,13 +65,13 @@ func answer(head []byte, check func(Request) error) (response []byte, err error)
 		_, response, err = NewUpgrader(check).Upgrade(&h)
 	}
 	if err != nil {
-		response = AsRefusal(err).AppendTo(nil)
+		response = AsRefusal(err).AppendTo(nil, head, now)
 	}
 	return response, err
 }
 
 // TestUpgraderMakesLittleGarbage holds an Upgrader to what its doc says: what is left are the parsed
-// target, twice, the key, two strings, and what gobwas makes of the reply.
+// target, the key, two strings, and what gobwas makes of the reply.
 func TestUpgraderMakesLittleGarbage(t *testing.T) {
 	u := NewUpgrader(func(Request) error { return nil })
 	head := AppendRequest(nil, "rover:9900", "/ws")
@@ -72,7 +83,7 @@ func TestUpgraderMakesLittleGarbage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	}); n > 10 {
+	}); n > 5 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -90,7 +101,7 @@ func TestUpgrade(t *testing.T) {
 	if string(head) != example {
 		t.Errorf("the head was changed to %q", head)
 	}
-	r, _ := parse(t, response) // RFC 6455 section 4.2.2
+	r, _ := parse(t, head, response) // RFC 6455 section 4.2.2
 	if r.StatusCode != http.StatusSwitchingProtocols || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") ||
 		len(r.Header["Connection"]) != 1 || !strings.EqualFold(r.Header.Get("Connection"), "Upgrade") ||
 		r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" { // section 1.3
@@ -124,7 +135,9 @@ func TestUpgradeAccepts(t *testing.T) {
 		"spaces at the end":         strings.Replace(example, "websocket", "websocket \t", 1),
 		"an empty body":             strings.Replace(example, "Origin", "Content-Length: 0\r\nOrigin", 1),
 		"an empty field":            strings.Replace(example, "Origin", "X:\r\nOrigin", 1),
+		"an empty subprotocol":      strings.Replace(example, "Origin", "Sec-WebSocket-Protocol: ,chat,, superchat\r\nOrigin", 1),
 		"the whole address":         strings.Replace(example, "/chat", "http://server.example.com/chat", 1),
+		"the whole address alone":   strings.NewReplacer("/chat", "http://server.example.com/chat", "Host: server.example.com", "Host:").Replace(example),
 		"quoted extension":          strings.Replace(example, "Origin", "Sec-WebSocket-Extensions: x; y=\"z\", permessage-deflate; client_max_window_bits\r\nOrigin", 1),
 		"more headers than needed":  strings.Replace(example, "Origin", strings.Repeat("X: y\r\n", 100)+"Origin", 1),
 		"two headers of other name": strings.Replace(example, "Origin", "Cookie: a\r\nCookie: b\r\nOrigin", 1),
@@ -135,9 +148,33 @@ func TestUpgradeAccepts(t *testing.T) {
 			t.Errorf("%s: origin %q, error %v", name, origin, err)
 			continue
 		}
-		if r, _ := parse(t, response); r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" ||
+		if r, _ := parse(t, []byte(head), response); r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" ||
 			len(r.Header["Sec-Websocket-Extensions"]) > 0 || len(r.Header["Sec-Websocket-Protocol"]) > 0 {
 			t.Errorf("%s: got %q", name, response)
+		}
+	}
+}
+
+// Who expects 100 (Continue) is told it first (RFC 9110 section 7.8).
+func TestUpgradeContinues(t *testing.T) {
+	head := []byte(strings.Replace(example, "Origin", "Expect: 100-Continue\r\nOrigin", 1))
+	response, err := answer(head, func(Request) error { return nil })
+	rest, ok := bytes.CutPrefix(response, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	if err != nil || !ok {
+		t.Fatalf("got %q, %v", response, err)
+	}
+	if r, _ := parse(t, head, rest); r.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("then %q", rest)
+	}
+}
+
+// No content is in the answer to HEAD, whatever is wrong with it; only its length (RFC 9110 section 9.3.2).
+func TestRefusalOfHEAD(t *testing.T) {
+	for request, content := range map[string]string{"HEAD / HTTP/1.1\n": "", "HEADS": "no\n", "GET / HTTP/1.1\n": "no\n", "": "no\n"} {
+		response := string((&Refusal{Status: 400, Reason: "no"}).AppendTo([]byte("dst"), []byte(request), now))
+		head, body, _ := strings.Cut(response, "\r\n\r\n")
+		if !strings.HasPrefix(head, "dstHTTP/1.1 400 Bad Request\r\n") || !strings.Contains(head, "Content-Length: 3\r\n") || body != content {
+			t.Errorf("to %q: %q", request, response)
 		}
 	}
 }
@@ -152,7 +189,8 @@ func TestUpgradeRefuses(t *testing.T) {
 		status     int
 	}{
 		{"POST", with("GET", "POST"), 405},
-		{"lower case method", with("GET", "get"), 405},
+		{"lower case method", with("GET", "get"), 501},
+		{"HEAD", with("GET", "HEAD"), 400},
 		{"HTTP/1.0", with("HTTP/1.1", "HTTP/1.0"), 400},
 		{"no Upgrade", without("Upgrade: websocket"), 400},
 		{"other Upgrade", with("Upgrade: websocket", "Upgrade: h2c"), 400},
@@ -176,6 +214,11 @@ func TestUpgradeRefuses(t *testing.T) {
 		{"a body", with("Origin", "Content-Length: 5\r\nOrigin"), 400},
 		{"a chunked body", with("Origin", "Transfer-Encoding: chunked\r\nOrigin"), 400},
 		{"malformed extensions", with("Origin", "Sec-WebSocket-Extensions: ;;\r\nOrigin"), 400},
+		{"no extension", with("Origin", "Sec-WebSocket-Extensions:\r\nOrigin"), 400},
+		{"no subprotocol", with("Origin", "Sec-WebSocket-Protocol:\r\nOrigin"), 400},
+		{"no subprotocol in a list", with("Origin", "Sec-WebSocket-Protocol: , \t,\r\nOrigin"), 400},
+		{"empty Origin", with("Origin: http://example.com", "Origin:"), 400},
+		{"an expectation", with("Origin", "Expect: x\r\nOrigin"), 417},
 		{"malformed subprotocols", with("Origin", "Sec-WebSocket-Protocol: a b\r\nOrigin"), 400},
 		{"asterisk", with("GET /chat", "OPTIONS *"), 405},
 	} {
@@ -183,7 +226,7 @@ func TestUpgradeRefuses(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: accepted", c.name)
 		}
-		r, _ := parse(t, response)
+		r, _ := parse(t, []byte(c.head), response)
 		if r.StatusCode != c.status {
 			t.Errorf("%s: status %d, want %d", c.name, r.StatusCode, c.status)
 		}
@@ -210,7 +253,7 @@ func TestUpgradeCheck(t *testing.T) {
 		if err == nil || err.Error()+"\n" != c.body {
 			t.Errorf("%s: error %v, want %q", c.name, err, c.body)
 		}
-		if r, body := parse(t, response); r.StatusCode != c.status || body != c.body {
+		if r, body := parse(t, []byte(example), response); r.StatusCode != c.status || body != c.body {
 			t.Errorf("%s: got %d %q, want %d %q", c.name, r.StatusCode, body, c.status, c.body)
 		}
 	}
@@ -230,7 +273,7 @@ func TestSubprotocol(t *testing.T) {
 			t.Errorf("%s: %v", offer, err)
 			continue
 		}
-		if r, _ := parse(t, response); r.Header.Get("Sec-WebSocket-Protocol") != want || len(r.Header["Sec-Websocket-Protocol"]) > 1 {
+		if r, _ := parse(t, []byte(example), response); r.Header.Get("Sec-WebSocket-Protocol") != want || len(r.Header["Sec-Websocket-Protocol"]) > 1 {
 			t.Errorf("%s: %q", offer, response)
 		}
 	}
