@@ -103,7 +103,7 @@ function drawEmergency() {
 // What is wrong with the car itself.
 function alarm() {
   if (model.fault) return `The car failed and is off: ${model.fault}`;
-  if (estopped()) return `Emergency stop: the car does not drive until ${mayControl() ? 'you or another driver resets it' : 'a driver resets it'}.`;
+  if (estopped()) return `Emergency stop: ${mayControl() ? 'press Reset to drive' : 'a driver must reset it'}`;
   return '';
 }
 
