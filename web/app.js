@@ -50,7 +50,7 @@ const onOp = {
     if (frame.estop) controls.dropDrive(); // what is held must be pressed anew after it
     if (!before) return; // how things stand at first is no change
     if (frame.driver !== before.driver) log.note(`driver: ${driverName(frame)}`);
-    if (frame.cause && frame.cause !== before.cause) log.note(causeText(frame), 'warn');
+    if (frame.cause && frame.cause !== before.cause) log.note(`stopped: ${causeText(frame)}`, 'warn');
     if (frame.fault && frame.fault !== before.fault) log.note(`fault: ${frame.fault}`, 'bad');
     if (frame.estop === before.estop) return;
     log.note(`emergency stop ${frame.estop ? 'on' : 'off'}`, 'bad');

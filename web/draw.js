@@ -14,7 +14,7 @@ export function causeText({ cause }) {
     estop: 'emergency stop',
     sensor: 'a sensor saw something ahead',
   };
-  return cause ? `stopped: ${known[cause] || cause}` : 'none';
+  return cause ? known[cause] || cause : 'none';
 }
 
 // A share of 1 in percent; small ones, as a servo's pulses are, with a decimal.

@@ -181,6 +181,7 @@ func TestEmergencyButton(t *testing.T) {
 	p.until(calm)
 	p.click("#estop")
 	c.wantEstop(false)
+	p.shows("#estop", "Emergency stop")
 
 	// Who hits it twice has not reset it.
 	eval[any](p, `new MutationObserver((_, observer) => {
@@ -196,6 +197,7 @@ func TestEmergencyButton(t *testing.T) {
 	eval[any](p, `document.querySelector('#estop').focus()`)
 	p.tap('\r')
 	c.wantEstop(false)
+	p.shows("#estop", "Emergency stop")
 	p.tap('\r')
 	c.wantEstop(true)
 }
@@ -541,7 +543,8 @@ func TestLayout(t *testing.T) {
 				c.stroll(p)
 			}
 			p.down(arrowUp, false)
-			p.until(`document.querySelectorAll('#lines [data-level="1"]').length === 2`)
+			p.until(`['left', 'right'].every((side) => document.querySelector('#motor-' + side).dataset.value === '0.6')`)
+			p.until(`document.getAnimations().length === 0`)
 			shoot := func(suffix string) {
 				if dir := os.Getenv("ROVERD_SCREENSHOTS"); dir != "" {
 					p.screenshot(filepath.Join(dir, "screenshot-"+name+suffix+".png"))

@@ -48,7 +48,11 @@ func (r *relay) restore() {
 
 // say tells the page a message as if it came from the car, which must stand meanwhile and say nothing.
 func (r *relay) say(message string) {
-	frame := append([]byte{0x81, 126, byte(len(message) >> 8), byte(len(message))}, message...) // RFC 6455 section 5.2
+	frame := []byte{0x81, byte(len(message))} // RFC 6455 section 5.2
+	if len(message) > 125 {
+		frame = []byte{0x81, 126, byte(len(message) >> 8), byte(len(message))}
+	}
+	frame = append(frame, message...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, err := r.page.Write(frame); err != nil {
