@@ -268,6 +268,25 @@ func TestSensors(t *testing.T) {
 	}
 }
 
+// TestRoom drives the simulated car through its room until the wall stops it.
+func TestRoom(t *testing.T) {
+	c := startWired(t, "", "")
+	p := open(t, chrome, c.url, "")
+	p.tap('0')
+	p.down('w', false)
+	p.shows("#notice", "a sensor forbids to drive ahead: distance_m")
+	p.shows("#cause", "a sensor saw something ahead")
+	p.up('w')
+	p.until(`document.querySelector('#sensors [data-name="left_mps"] b').textContent === '0.00 m/s'`)
+	at := c.state().Sensors
+	if *at["x_m"] < 2 {
+		t.Errorf("it is at %v metres already", *at["x_m"])
+	}
+	p.shows(`#sensors [data-name="distance_m"]`, fmt.Sprintf("%.2f m", *at["distance_m"]))
+	p.until(fmt.Sprintf(`document.querySelector('#room-car').getAttribute('transform') === 'translate(%v %v) rotate(%v)'`, *at["x_m"], *at["y_m"], *at["heading_deg"]))
+	p.until(`document.querySelector('#room-trail').points.length > 20`)
+}
+
 func TestFault(t *testing.T) {
 	c := startCar(t, "")
 	r := startRelay(t, c.host())
