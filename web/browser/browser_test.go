@@ -549,7 +549,7 @@ type box struct {
 }
 
 // TestLayout looks for what is out of sight or jumps, and saves what the page looks like in ROVERD_SCREENSHOTS, if that
-// is set.
+// is set. Two of the pictures are in web/, for the README.
 func TestLayout(t *testing.T) {
 	for name, viewport := range viewports {
 		t.Run(name, func(t *testing.T) {
@@ -558,15 +558,16 @@ func TestLayout(t *testing.T) {
 			p := open(t, chrome, c.url, "", host)
 			p.do(viewport)
 			p.until(pictureShown)
-			if os.Getenv("ROVERD_SCREENSHOTS") != "" {
+			screenshots := os.Getenv("ROVERD_SCREENSHOTS")
+			if screenshots != "" && (name == "phone" || name == "desktop") {
 				c.stroll(p)
 			}
 			p.down(arrowUp, false)
 			p.until(`['left', 'right'].every((side) => document.querySelector('#motor-' + side).dataset.value === '0.6')`)
 			p.until(`document.getAnimations().length === 0`)
 			shoot := func(suffix string) {
-				if dir := os.Getenv("ROVERD_SCREENSHOTS"); dir != "" {
-					p.screenshot(filepath.Join(dir, "screenshot-"+name+suffix+".png"))
+				if screenshots != "" {
+					p.screenshot(filepath.Join(screenshots, "screenshot-"+name+suffix+".png"))
 				}
 			}
 			shoot("")
