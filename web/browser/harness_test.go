@@ -138,7 +138,8 @@ func startCar(t *testing.T, camera string) *car {
 	return startWired(t, wiring, camera)
 }
 
-// startWired starts roverd with a car of any wiring; without one it is the simulated car, with its sensors and its room.
+// startWired starts roverd with a car of any wiring; without one it is the simulated car, with its sensors and its
+// room.
 func startWired(t *testing.T, wiring, camera string) *car {
 	t.Helper()
 	c := &car{t: t, config: filepath.Join(t.TempDir(), "roverd.toml")}
