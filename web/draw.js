@@ -80,7 +80,8 @@ function drawSensors(values) {
     const value = values && values[row.dataset.name];
     if (value === null || value === undefined) return UNKNOWN;
     const { unit, decimals } = unitOf(row.dataset.name) || { unit: '' };
-    return (decimals === undefined ? String(value) : value.toFixed(decimals)) + unit;
+    if (decimals === undefined) return String(value) + unit;
+    return (Number(value.toFixed(decimals)) + 0).toFixed(decimals) + unit; // + 0: there is no -0 on a dial
   });
   $('sensors-panel').hidden = !list.children.length;
 }

@@ -17,9 +17,9 @@ func TestSensors(t *testing.T) {
 	rows := func(list string) string {
 		return eval[string](p, fmt.Sprintf(`[...document.querySelectorAll('%s li')].map((row) => row.firstChild.textContent + '=' + row.lastChild.textContent).join()`, list))
 	}
-	say(`"distance_m":0.841,"front_left_m":null,"battery_v":7.4,"left_mps":0.48,"x_m":1,"y_m":2,"heading_deg":-30.2,"bumper":1`)
+	say(`"distance_m":0.841,"front_left_m":null,"battery_v":7.4,"left_mps":0.48,"x_m":1,"y_m":2,"heading_deg":-30.2,"pitch_deg":-0.4,"bumper":1`)
 	p.shows("#cause", "a sensor saw something ahead")
-	if got, want := rows("#sensors"), "distance=0.84 m,front left=–,battery=7.40 V,left=0.48 m/s,x=1.00 m,y=2.00 m,heading=-30°,bumper=1"; got != want {
+	if got, want := rows("#sensors"), "distance=0.84 m,front left=–,battery=7.40 V,left=0.48 m/s,x=1.00 m,y=2.00 m,heading=-30°,pitch=0°,bumper=1"; got != want {
 		t.Errorf("the sensors are %q, not %q", got, want)
 	}
 	if got, want := rows("#lines"), "left.enable=60%,camera.pan=7.5%,left.forward=1,left.backward=0"; got != want {
