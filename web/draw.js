@@ -81,7 +81,7 @@ function drawSensors(values) {
     if (value === null || value === undefined) return UNKNOWN;
     const { unit, decimals } = unitOf(row.dataset.name) || { unit: '' };
     if (decimals === undefined) return String(value) + unit;
-    return (Number(value.toFixed(decimals)) + 0).toFixed(decimals) + unit; // + 0: there is no -0 on a dial
+    return Number(value.toFixed(decimals)).toFixed(decimals) + unit; // twice: the first may leave -0, the second does not
   });
   $('sensors-panel').hidden = !list.children.length;
 }
