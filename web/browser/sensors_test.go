@@ -65,9 +65,10 @@ func TestRoom(t *testing.T) {
 	p.up('w')
 	eventually(t, "the page shows where the car has come to rest", func() bool {
 		at := c.state().Sensors
-		want := fmt.Sprintf("translate(%v %v) rotate(%v), distance%.2f m", *at["x_m"], *at["y_m"], *at["heading_deg"], *at["distance_m"])
-		return *at["x_m"] > 2 && want == eval[string](p, `document.querySelector('#room-car').getAttribute('transform') + ', ' +
-			document.querySelector('#sensors [data-name="distance_m"]').textContent`)
+		return *at["x_m"] > 2 && eval[bool](p, fmt.Sprintf(`
+			document.querySelector('#room-car').getAttribute('transform') === 'translate(' + %v + ' ' + %v + ') rotate(' + %v + ')' &&
+			document.querySelector('#sensors [data-name="distance_m"] b').textContent === (%v).toFixed(2) + ' m'`,
+			*at["x_m"], *at["y_m"], *at["heading_deg"], *at["distance_m"]))
 	})
 	p.until(`document.querySelector('#room-trail').points.length > 20`)
 }
