@@ -3,7 +3,7 @@ package web
 
 import "embed"
 
-// Files are the page's files, index.html first.
+// Files are the page's files: index.html, and what it asks for.
 //
-//go:embed index.html app.js style.css icon.svg
+//go:embed index.html style.css icon.svg *.js
 var Files embed.FS

@@ -3,8 +3,6 @@ package browser
 import (
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,6 +14,7 @@ import (
 
 const (
 	arrowUp = '\u0304' // as kb.ArrowUp calls it
+	escape  = '\u001b'
 
 	forward   = "left.forward right.forward"
 	backward  = "left.backward right.backward"
@@ -82,6 +81,47 @@ func TestTouch(t *testing.T) {
 		p.touch(end, "")
 		c.wantStopped("")
 	}
+}
+
+func TestSpeed(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, "")
+	p.shows("#speed-shown", "60 %")
+	p.press("#up")
+	c.wantSpeed(0.6)
+	p.tap('3') // while the car drives
+	c.wantSpeed(0.3)
+	p.tap('0')
+	c.wantSpeed(1)
+	p.release("#up")
+	c.wantStopped("")
+
+	p.click("#speed") // the middle between 10 and 100
+	p.shows("#speed-shown", "55 %")
+	p.down(arrowUp, false) // which drives: the slider has given the keys back
+	c.wantSpeed(0.55)
+	p.up(arrowUp)
+	c.wantStopped("")
+
+	eval[any](p, `document.querySelector('#speed').focus()`) // as Tab would
+	p.tap(arrowUp)
+	p.shows("#speed-shown", "60 %")
+	c.wantStill()
+	p.down('w', false)
+	c.wantSpeed(0.6)
+	p.up('w')
+	p.tap('8')
+	p.shows("#speed-shown", "80 %")
+
+	p.click("#say")
+	p.do(chromedp.KeyEvent("up 30"))
+	p.shows("#speed-shown", "80 %")
+	p.do(chromedp.Reload())
+	p.link("connected")
+	p.shows("#speed-shown", "80 %")
+	p.down('w', false)
+	c.wantSpeed(0.8)
+	p.up('w')
 }
 
 func TestCameraButtons(t *testing.T) {
@@ -289,32 +329,4 @@ func TestNoCameraPicture(t *testing.T) {
 	p.click("#camera-url")
 	p.do(chromedp.KeyEvent("http://" + host + "/\r"))
 	p.until(pictureShown)
-}
-
-// TestLayout looks for what is out of sight, and saves what the page looks like in ROVERD_SCREENSHOTS, if that is set.
-func TestLayout(t *testing.T) {
-	for name, viewport := range map[string]chromedp.Action[chromedp.Void]{"phone": phone, "desktop": chromedp.EmulateViewport(1280, 800)} {
-		t.Run(name, func(t *testing.T) {
-			host := startCamera(t)
-			c := startCar(t, "http://"+host+"/?action=stream")
-			p := open(t, chrome, c.url, "", host)
-			p.do(viewport)
-			p.until(pictureShown)
-			p.down(arrowUp, false)
-			c.wantSteady(forward)
-			p.until(`document.querySelectorAll('#lines [data-level="1"]').length === 2`)
-			if out := eval[[]string](p, `[...document.querySelectorAll('.stage, .state, #notice, .pad button')].filter((element) => {
-				const box = element.getBoundingClientRect();
-				return box.width === 0 || box.left < 0 || box.top < 0 || box.right > innerWidth || box.bottom > innerHeight;
-			}).map((element) => element.id || element.className)`); len(out) > 0 {
-				t.Errorf("out of sight: %q", out)
-			}
-			if wide := eval[int](p, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
-				t.Errorf("the page is %d pixels too wide", wide)
-			}
-			if dir := os.Getenv("ROVERD_SCREENSHOTS"); dir != "" {
-				p.screenshot(filepath.Join(dir, "screenshot-"+name+".png"))
-			}
-		})
-	}
 }

@@ -114,28 +114,36 @@ type car struct {
 	cmd    *exec.Cmd
 }
 
-// carConfig is a car without sensors: what they read would change its state by and by, and stop it before a wall.
-const carConfig = `
+// wiring is of a car without sensors: it drives ahead for as long as it is told to.
+const wiring = `
 sim = true
+
 [motors]
-preset = "camjam3"
+preset = "donkeycar"
+
 [pan]
-line = "GPIO5"
+line      = "GPIO5"
 min_angle = -90
 max_angle = 90
+
 [tilt]
-line = "GPIO6"
+line      = "GPIO6"
 min_angle = -90
 max_angle = 90
-[camera]
-url = %q
 `
 
-// startCar starts roverd with a simulated car and the address of a camera's picture, which may be empty.
+// startCar starts roverd with a car of that wiring and the address of a camera's picture, which may be empty.
 func startCar(t *testing.T, camera string) *car {
 	t.Helper()
+	return startWired(t, wiring, camera)
+}
+
+// startWired starts roverd with a car of any wiring; without one it is the simulated car, with its sensors and its
+// room.
+func startWired(t *testing.T, wiring, camera string) *car {
+	t.Helper()
 	c := &car{t: t, config: filepath.Join(t.TempDir(), "roverd.toml")}
-	if err := os.WriteFile(c.config, fmt.Appendf(nil, carConfig, camera), 0o600); err != nil {
+	if err := os.WriteFile(c.config, fmt.Appendf(nil, "%s\n[camera]\nurl = %q\n", wiring, camera), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.start("127.0.0.1:0")
@@ -178,13 +186,16 @@ func (c *car) host() string {
 type state struct {
 	Seq     int
 	Driver  string
+	Motion  struct{ Left, Right float64 }
+	Estop   bool
 	Cause   string
 	Viewers int
 	Lines   map[string]float64
+	Sensors map[string]*float64
 	Camera  struct{ Pan, Tilt float64 }
 }
 
-// lines returns the names of the lines that are up, in the order of the wiring.
+// lines returns the names of the lines of directions that are up, in the order of the wiring.
 func (s state) lines() string {
 	var up []string
 	for _, line := range []string{"left.forward", "left.backward", "right.forward", "right.backward"} {
@@ -213,6 +224,24 @@ func (c *car) want(lines string) (s state) {
 	c.t.Helper()
 	eventually(c.t, fmt.Sprintf("lines %q up", lines), func() bool { s = c.state(); return s.lines() == lines })
 	return s
+}
+
+// wantSpeed waits until both motors drive ahead at this speed.
+func (c *car) wantSpeed(speed float64) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprintf("a speed of %v", speed), func() bool {
+		s := c.state()
+		return s.Motion.Left == speed && s.Motion.Right == speed
+	})
+}
+
+// wantEstop waits until the emergency stop holds the car, or does so no longer.
+func (c *car) wantEstop(holds bool) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprintf("emergency stop: %v", holds), func() bool {
+		s := c.state()
+		return s.Estop == holds && s.lines() == ""
+	})
 }
 
 // wantStopped waits until all lines are down, for one of these causes.
@@ -424,6 +453,8 @@ func (p *tab) up(r rune) {
 	call(p, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyUp,
 		Code: k.Code, Key: k.Key, WindowsVirtualKeyCode: k.Windows})
 }
+
+func (p *tab) tap(r rune) { p.t.Helper(); p.down(r, false); p.up(r) }
 
 // screenshot saves what the tab shows, as well as it can.
 func (p *tab) screenshot(file string) {

@@ -24,6 +24,7 @@ type relay struct {
 	mu       sync.Mutex
 	listener net.Listener // nil while cut
 	conns    []net.Conn
+	page     net.Conn // to the newest page that has its WebSocket
 }
 
 func startRelay(t *testing.T, target string) *relay {
@@ -43,6 +44,20 @@ func (r *relay) restore() {
 	defer r.mu.Unlock()
 	r.addr, r.listener = listener.Addr().String(), listener
 	go r.serve(listener)
+}
+
+// say tells the page a message as if it came from the car, which must stand meanwhile and say nothing.
+func (r *relay) say(message string) {
+	frame := []byte{0x81, byte(len(message))} // RFC 6455 section 5.2
+	if len(message) > 125 {
+		frame = []byte{0x81, 126, byte(len(message) >> 8), byte(len(message))}
+	}
+	frame = append(frame, message...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, err := r.page.Write(frame); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 func (r *relay) freeze() { r.gate.Lock() }
@@ -93,6 +108,11 @@ func (r *relay) pump(to, from net.Conn) {
 	defer to.Close()
 	for p := make([]byte, 4096); ; {
 		n, err := from.Read(p)
+		if bytes.HasPrefix(p[:n], []byte("HTTP/1.1 101 ")) {
+			r.mu.Lock()
+			r.page = to
+			r.mu.Unlock()
+		}
 		r.gate.RLock()
 		if err == nil {
 			_, err = to.Write(p[:n])

@@ -1,0 +1,114 @@
+package browser
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// viewports are what people have in hand or on the desk.
+var viewports = map[string]chromedp.Action[chromedp.Void]{
+	"phone":         phone,
+	"small-phone":   chromedp.EmulateViewport(360, 640, chromedp.EmulateScale(2), chromedp.EmulatePortrait, chromedp.EmulateMobile, chromedp.EmulateTouch),
+	"lying":         chromedp.EmulateViewport(844, 390, chromedp.EmulateScale(2), chromedp.EmulateLandscape, chromedp.EmulateMobile, chromedp.EmulateTouch),
+	"small-lying":   chromedp.EmulateViewport(667, 375, chromedp.EmulateScale(2), chromedp.EmulateLandscape, chromedp.EmulateMobile, chromedp.EmulateTouch),
+	"desktop":       chromedp.EmulateViewport(1280, 800),
+	"small-desktop": chromedp.EmulateViewport(1024, 720),
+}
+
+// stroll drives the simulated car around, which leaves a trail.
+func (c *car) stroll(p *tab) {
+	for _, leg := range []struct {
+		speed, key rune
+		sensor     string
+		past       func(value float64) bool
+	}{
+		{'1', 'd', "heading_deg", func(v float64) bool { return v < -15 }},
+		{'6', 'w', "x_m", func(v float64) bool { return v > 1.6 }},
+		{'1', 'a', "heading_deg", func(v float64) bool { return v > 5 }},
+		{'6', 'w', "x_m", func(v float64) bool { return v > 2.4 }},
+		{'1', 'd', "heading_deg", func(v float64) bool { return v < 10 }},
+	} {
+		p.tap(leg.speed)
+		p.down(leg.key, false)
+		eventually(c.t, "driving "+leg.sensor, func() bool { return leg.past(*c.state().Sensors[leg.sensor]) })
+		p.up(leg.key)
+		c.wantStopped("")
+	}
+	p.tap('6')
+}
+
+// box is where an element is on the screen.
+type box struct {
+	Name                     string
+	Left, Top, Right, Bottom float64
+}
+
+// TestLayout looks for what is out of sight or jumps, and saves what the page looks like in ROVERD_SCREENSHOTS, if that
+// is set. Two of the pictures are in web/, for the README.
+func TestLayout(t *testing.T) {
+	for name, viewport := range viewports {
+		t.Run(name, func(t *testing.T) {
+			host := startCamera(t)
+			c := startWired(t, "", "http://"+host+"/?action=stream")
+			p := open(t, chrome, c.url, "", host)
+			p.do(viewport)
+			p.until(pictureShown)
+			screenshots := os.Getenv("ROVERD_SCREENSHOTS")
+			if screenshots != "" && (name == "phone" || name == "desktop") {
+				c.stroll(p)
+			}
+			p.down(arrowUp, false)
+			p.until(`['left', 'right'].every((side) => document.querySelector('#motor-' + side).dataset.value === '0.6')`)
+			p.until(`document.getAnimations().length === 0`)
+			shoot := func(suffix string) {
+				if screenshots != "" {
+					p.screenshot(filepath.Join(screenshots, "screenshot-"+name+suffix+".png"))
+				}
+			}
+			shoot("")
+			boxes := `[...document.querySelectorAll('.stage, .state, #notes, #speed, #estop, #room, .pad button, #sensors')].map((element) => {
+				const {left, top, right, bottom} = element.getBoundingClientRect();
+				return {name: element.id || element.className, left, top, right, bottom};
+			})`
+			if name == "small-phone" {
+				boxes = strings.Replace(boxes, ", #sensors", "", 1) // for which it has no room
+			}
+			outside := boxes + `.filter((box) => box.left === box.right || box.left < 0 || box.top < 0 || box.right > innerWidth || box.bottom > innerHeight)
+				.map((box) => box.name)`
+			if out := eval[[]string](p, outside); len(out) > 0 {
+				t.Errorf("out of sight: %q", out)
+			}
+			const covered = `[...document.querySelectorAll('.pad button, #speed, #estop, #connect')].filter((element) => {
+				const {left, top, right, bottom} = element.getBoundingClientRect();
+				return ![top + 4, bottom - 4].every((y) => element.contains(document.elementFromPoint((left + right) / 2, y)));
+			}).map((element) => element.id)`
+			if under := eval[[]string](p, covered); len(under) > 0 {
+				t.Errorf("under something else: %q", under)
+			}
+			if wide := eval[int](p, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
+				t.Errorf("the page is %d pixels too wide", wide)
+			}
+
+			before := eval[[]box](p, boxes)
+			p.tap(escape)
+			p.shows("#alarm", "Emergency stop")
+			p.until(calm)
+			shoot("-estop")
+			for i, after := range eval[[]box](p, boxes) {
+				if after != before[i] {
+					t.Errorf("the emergency stop makes the page jump from %v to %v", before[i], after)
+				}
+			}
+			eval[any](p, `scrollTo(0, 1e6)`)
+			if eval[bool](p, `(({top, bottom}) => top < 0 || bottom > innerHeight)(document.querySelector('#estop').getBoundingClientRect())`) {
+				t.Error("the emergency stop scrolls out of sight")
+			}
+			shoot("-scrolled")
+			p.up(arrowUp)
+		})
+	}
+}
