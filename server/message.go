@@ -175,8 +175,8 @@ func (m *stateMessage) setCar(s hardware.State, car *hardware.Car) {
 	copy(m.Sensors.values[:], s.Sensors[:])
 }
 
-// round leaves three decimals, which is more than any motor can tell apart.
-func round(v float64) float64 { return math.Round(v*1000) / 1000 }
+// round leaves three decimals, which is more than any motor can tell apart, and no -0.
+func round(v float64) float64 { return math.Round(v*1000)/1000 + 0 }
 
 func encode(message any) []byte {
 	p, err := json.Marshal(message)
