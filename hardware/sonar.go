@@ -74,15 +74,15 @@ func (l *lookout) run(closing <-chan struct{}) error {
 		}
 		for last := time.Now(); time.Since(last) < restAfter; {
 			for _, s := range l.sonars {
-				turn := time.After(pingEvery)
-				if err := s.look(); err != nil {
+				at, err := s.look()
+				if err != nil {
 					return fmt.Errorf("sensor %q: %w", s.name, err)
 				}
 				l.report(s.sensor, s.value)
 				select {
 				case <-closing:
 					return nil
-				case <-turn:
+				case <-time.After(time.Until(at.Add(pingEvery))):
 				}
 			}
 			if l.needed() {
@@ -113,30 +113,30 @@ type sonar struct {
 
 // pinger measures one echo.
 type pinger interface {
-	// ping returns for how long the sound was under way, listenTime when nothing came back, and 0 when the sensor did
-	// not answer at all.
-	ping() (time.Duration, error)
+	// ping returns when it sent the sound, and for how long that was under way: listenTime when nothing came back, and 0
+	// when the sensor did not answer at all.
+	ping() (at time.Time, echo time.Duration, err error)
 }
 
-// look pings once. The distance is the time there and back, times the speed of sound, by two: 58 µs to a centimetre.
+// look pings once, and returns when. The distance is the time there and back, times the speed of sound, by two: 58 µs to a centimetre.
 // More than whole centimetres would be lost on the temperature (1 % in 6 °C), and every change is sent to all viewers.
-func (s *sonar) look() error {
-	echo, err := s.ping()
+func (s *sonar) look() (at time.Time, err error) {
+	at, echo, err := s.ping()
 	if err != nil {
-		return err
+		return at, err
 	}
 	if echo == 0 {
 		if s.silent++; s.silent >= maxSilent {
 			s.value = Silent
 		}
-		return nil
+		return at, nil
 	}
 	s.silent = 0
 	s.value = math.Round(echo.Seconds()*speedOfSound/2*100) / 100
 	if s.value > maxRange {
 		s.value = NoEcho
 	}
-	return nil
+	return at, nil
 }
 
 // hcsr04 is a sensor of that kind on its two lines.
@@ -147,17 +147,18 @@ type hcsr04 struct {
 }
 
 // ping measures by the times that the kernel gave the echo line's edges, so it does not matter how late they are read.
-func (h *hcsr04) ping() (time.Duration, error) {
+func (h *hcsr04) ping() (at time.Time, echo time.Duration, err error) {
 	var clock unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &clock); err != nil {
-		return 0, os.NewSyscallError("clock_gettime", err)
+		return at, 0, os.NewSyscallError("clock_gettime", err)
 	}
 	begin := time.Duration(clock.Nano())
 	if err := h.pulse(); err != nil {
-		return 0, fmt.Errorf("%s: %w", h.triggerWhere, err)
+		return at, 0, fmt.Errorf("%s: %w", h.triggerWhere, err)
 	}
+	at = time.Now()
 	if err := h.echo.file.SetReadDeadline(time.Now().Add(listenTime)); err != nil {
-		return 0, fmt.Errorf("%s: %w", h.echo.where, err)
+		return at, 0, fmt.Errorf("%s: %w", h.echo.where, err)
 	}
 	var rose time.Duration
 	for {
@@ -166,7 +167,7 @@ func (h *hcsr04) ping() (time.Duration, error) {
 			break
 		}
 		if err != nil {
-			return 0, err
+			return at, 0, err
 		}
 		for _, e := range edges {
 			switch {
@@ -174,14 +175,14 @@ func (h *hcsr04) ping() (time.Duration, error) {
 			case e.active:
 				rose = e.at
 			case rose > 0:
-				return e.at - rose, nil
+				return at, e.at - rose, nil
 			}
 		}
 	}
 	if rose > 0 {
-		return listenTime, nil
+		return at, listenTime, nil
 	}
-	return 0, nil
+	return at, 0, nil
 }
 
 func (h *hcsr04) pulse() error {
