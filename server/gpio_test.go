@@ -20,14 +20,19 @@ import (
 // The whole path on real GPIO lines: roverd as a process of its own, ordinary WebSocket clients, and the levels read
 // from the kernel's simulator. `make guest` runs it in a virtual machine that has gpio-sim.
 
-// rover is a roverd process on a simulated chip.
+// rover is a roverd process that has a chip's lines.
 type rover struct {
 	t    *testing.T
 	addr string
-	chip *gpiosim.Chip
+	chip chip
 	cmd  *exec.Cmd
 	log  *logBuffer
 	wait func() // ends it by SIGTERM, unless it has ended, and wants exit code 0
+}
+
+// chip is what has the lines, as seen from outside.
+type chip interface {
+	Level(offset int) (int, error)
 }
 
 // offsets of the lines of l298n, in the order: left forward, backward, enable, right forward, backward, enable.
@@ -63,7 +68,7 @@ func newChip(t *testing.T) *gpiosim.Chip {
 }
 
 // launch starts roverd on a chip and waits until it serves.
-func launch(t *testing.T, chip *gpiosim.Chip, args ...string) *rover {
+func launch(t *testing.T, chip chip, args ...string) *rover {
 	t.Helper()
 	r := &rover{t: t, chip: chip, cmd: command(t, append([]string{"-addr", ":0"}, args...)...), log: newLogBuffer()}
 	r.cmd.Stderr = r.log
@@ -101,7 +106,7 @@ func (r *rover) levels() []int {
 	return all
 }
 
-// wantSoon waits until the levels are as wanted. Only the simulator is asked.
+// wantSoon waits until the levels are as wanted. Only the chip is asked.
 func (r *rover) wantSoon(what string, within time.Duration, want ...int) {
 	r.t.Helper()
 	begin := time.Now()
