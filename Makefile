@@ -7,15 +7,15 @@ ROUNDS     ?= 5
 
 # What the tests need beyond Go, as Debian packages and as what to look for: Chromium for the page; QEMU and what
 # builds its guest for GPIO; a C compiler and library for -race; the clients of server/interop.
-PACKAGES = chromium qemu-system-x86 cpio gcc libc6-dev xz-utils busybox-static libelf1 curl nodejs node-ws python3-websockets
-COMMANDS = chromium qemu-system-x86_64 cpio gcc xz busybox curl node
+PACKAGES = chromium qemu-system-x86 qemu-system-arm device-tree-compiler cpio gcc libc6-dev xz-utils busybox-static libelf1 curl nodejs node-ws python3-websockets
+COMMANDS = chromium qemu-system-x86_64 qemu-system-aarch64 fdtput cpio gcc xz busybox curl node
 
 REVISION := $(shell git describe --always --dirty 2>/dev/null)
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.revision=$(REVISION)"
 # The guest has no C library, so -race is linked statically there.
 GUESTTEST = CGO_ENABLED=1 $(GO) test -race -c -ldflags '-linkmode external -extldflags "-static -Wl,--no-warnings"'
 
-.PHONY: help run build test prerequisites lint unit browser interop guest cross fuzz bench million deps clean
+.PHONY: help run build test prerequisites lint unit browser interop guest raspi cross fuzz bench million deps clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -27,7 +27,7 @@ build: ## build bin/roverd
 	$(BUILD) -o bin/roverd ./server
 
 test: FUZZTIME = 5s
-test: prerequisites lint unit fuzz browser interop guest cross ## everything that CI relies on
+test: prerequisites lint unit fuzz browser interop guest raspi cross ## everything that CI relies on
 
 prerequisites:
 	@missing=; for c in $(COMMANDS); do command -v $$c >/dev/null || missing="$$missing $$c"; done; \
@@ -58,6 +58,10 @@ guest: ## the tests on GPIO lines, in a QEMU guest
 	$(GUESTTEST) -o bin/guest/hardware.test ./hardware
 	$(GUESTTEST) -o bin/guest/server.test ./server
 	hardware/gpiosim/guest -t 600 -a '-test.v -test.run GPIO' bin/guest/hardware.test bin/guest/server.test
+
+raspi: ## the tests on a Raspberry Pi, which QEMU emulates
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -c -o bin/raspi/server.test ./server
+	hardware/raspi/guest -a '-test.v -test.run Raspi' bin/raspi/server.test
 
 cross: ## build for the boards
 	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/roverd-arm64 ./server

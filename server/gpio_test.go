@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,15 +25,11 @@ import (
 type rover struct {
 	t    *testing.T
 	addr string
-	chip chip
+	chip *gpiosim.Chip         // nil where it is not simulated
+	look func() ([]int, error) // reads the levels of offsets from outside
 	cmd  *exec.Cmd
 	log  *logBuffer
 	wait func() // ends it by SIGTERM, unless it has ended, and wants exit code 0
-}
-
-// chip is what has the lines, as seen from outside.
-type chip interface {
-	Level(offset int) (int, error)
 }
 
 // offsets of the lines of l298n, in the order: left forward, backward, enable, right forward, backward, enable.
@@ -68,9 +65,22 @@ func newChip(t *testing.T) *gpiosim.Chip {
 }
 
 // launch starts roverd on a chip and waits until it serves.
-func launch(t *testing.T, chip chip, args ...string) *rover {
+func launch(t *testing.T, chip *gpiosim.Chip, args ...string) *rover {
 	t.Helper()
-	r := &rover{t: t, chip: chip, cmd: command(t, append([]string{"-addr", ":0"}, args...)...), log: newLogBuffer()}
+	r := launchOn(t, func() (all []int, err error) {
+		for _, offset := range offsets {
+			level, e := chip.Level(offset)
+			all, err = append(all, level), errors.Join(err, e)
+		}
+		return all, err
+	}, args...)
+	r.chip = chip
+	return r
+}
+
+func launchOn(t *testing.T, look func() ([]int, error), args ...string) *rover {
+	t.Helper()
+	r := &rover{t: t, look: look, cmd: command(t, append([]string{"-addr", ":0"}, args...)...), log: newLogBuffer()}
 	r.cmd.Stderr = r.log
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
@@ -95,18 +105,14 @@ func launch(t *testing.T, chip chip, args ...string) *rover {
 
 func (r *rover) levels() []int {
 	r.t.Helper()
-	var all []int
-	for _, offset := range offsets {
-		level, err := r.chip.Level(offset)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		all = append(all, level)
+	all, err := r.look()
+	if err != nil {
+		r.t.Fatal(err)
 	}
 	return all
 }
 
-// wantSoon waits until the levels are as wanted. Only the chip is asked.
+// wantSoon waits until the levels are as wanted. Only who looks from outside is asked.
 func (r *rover) wantSoon(what string, within time.Duration, want ...int) {
 	r.t.Helper()
 	begin := time.Now()

@@ -5,13 +5,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"roverd/hardware"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,27 +55,30 @@ func newRaspi(t *testing.T) *raspi {
 	return &raspi{bufio.NewReadWriter(bufio.NewReader(serial), bufio.NewWriter(serial)), memory}
 }
 
-// Level asks from outside. A line that is no output is not driven, whatever its level: that is an error.
-func (p *raspi) Level(offset int) (int, error) {
+// look asks from outside. A line that is no output is not driven, whatever its level: that is an error.
+func (p *raspi) look() (all []int, err error) {
 	fmt.Fprintln(p.serial, "PINS")
 	if err := p.serial.Flush(); err != nil {
-		return 0, err
+		return nil, err
 	}
 	line, err := p.serial.ReadString('\n')
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var registers [15]uint32
+	var registers [gplev0/4 + 2]uint32
 	for i, word := range strings.Fields(line) {
 		if _, err := fmt.Sscanf(word, "0x%x", &registers[i]); err != nil {
-			return 0, fmt.Errorf("the registers %q: %w", line, err)
+			return nil, fmt.Errorf("the registers %q: %w", line, err)
 		}
 	}
 	const output = 1 // GPFSEL's function, 3 bits a line
-	if function := registers[offset/10] >> (offset % 10 * 3) & 7; function != output {
-		return 0, fmt.Errorf("line %d has function %d, want an output", offset, function)
+	for _, offset := range offsets {
+		if function := registers[offset/10] >> (offset % 10 * 3) & 7; function != output {
+			return nil, fmt.Errorf("line %d has function %d, want an output", offset, function)
+		}
+		all = append(all, int(registers[gplev0/4]>>offset&1))
 	}
-	return int(registers[gplev0/4] >> offset & 1), nil
+	return all, nil
 }
 
 // allLow waits until no motor's line is high, and returns when that was.
@@ -100,7 +102,7 @@ func (p *raspi) allLow(t *testing.T, within time.Duration) time.Time {
 }
 
 func TestRaspiWords(t *testing.T) {
-	r := launch(t, newRaspi(t), "-config", write(t, longTTL))
+	r := launchOn(t, newRaspi(t).look, "-config", write(t, longTTL))
 	driver, hello := dial(t, r.addr)
 	if hello.Car != "pinctrl-bcm2835" {
 		t.Errorf("the car is %q", hello.Car)
@@ -120,76 +122,139 @@ func TestRaspiWords(t *testing.T) {
 }
 
 func TestRaspiTerminate(t *testing.T) {
-	r := launch(t, newRaspi(t), "-config", write(t, longTTL))
+	r := launchOn(t, newRaspi(t).look, "-config", write(t, longTTL))
 	r.drive()
 	r.wait()
 	r.wantSoon("in the end", 0, allOff...)
 }
 
-// What becomes of a car whose roverd hangs, and is then killed, with no guard.
+// What becomes of a car whose roverd hangs, and is then killed, without a guard.
 func TestRaspiWithoutGuard(t *testing.T) {
-	const ttl, drives = 300 * time.Millisecond, "without a guard the car drives on, though"
-	config := write(t, "[drive]\nttl = \"300ms\"\n"+l298n)
-	r := launch(t, newRaspi(t), "-config", config, "-guard=false")
-	driver, _ := dial(t, r.addr)
-	driver.send("up")
-	driver.expectState("driving", func(m message) bool { return m.Motion.Left == 1 && m.Motion.Right == 1 })
-	r.cmd.Process.Signal(syscall.SIGSTOP)
-	for begin := time.Now(); time.Since(begin) < 4*ttl; {
-		r.wantSoon(drives+" roverd hangs", 0, fullSpeed...)
+	const ttl = time.Second
+	config := write(t, "[drive]\nttl = \"1s\"\n"+l298n)
+	r := launchOn(t, newRaspi(t).look, "-config", config, "-guard=false")
+	drivesOn := func(why string) {
+		t.Helper()
+		for begin := time.Now(); time.Since(begin) < 2*ttl; {
+			r.wantSoon(why+", and no guard", 0, fullSpeed...)
+		}
 	}
+	r.drive()
+	r.cmd.Process.Signal(syscall.SIGSTOP)
+	drivesOn("roverd hangs")
 	r.cmd.Process.Kill()
 	r.died("")
-	for begin := time.Now(); time.Since(begin) < 4*ttl; {
-		r.wantSoon(drives+" roverd is dead", 0, fullSpeed...)
-	}
+	drivesOn("roverd was killed")
 	if out, err := command(t, "stop", "-config", config).CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 	r.wantSoon("switched off by hand", 0, allOff...)
 }
 
+// How long the emulated machine, whose processors are threads of a busy one, may take for what takes a Pi a few
+// milliseconds.
+const raspiSlack = 2 * time.Second
+
 func TestRaspiGuard(t *testing.T) {
-	// How long the machine, each of whose processors is a thread of a busy host, may take for what takes none.
-	const slack = 500 * time.Millisecond
-	const rounds = 5
 	for _, tt := range []struct {
 		name, config string
 		signal       syscall.Signal
+		says         string
 		within       time.Duration
 	}{
-		{"killed", longTTL, syscall.SIGKILL, slack},
-		{"hung", l298n, syscall.SIGSTOP, hardware.DefaultTTL + 30*time.Millisecond + slack}, // the grace of hardware/guardian.go
+		{"killed", longTTL, syscall.SIGKILL, "guard: roverd ended in the midst of its work: the outputs were off after ", raspiSlack},
+		{"hung", "[drive]\nttl = \"2s\"\n" + l298n, syscall.SIGSTOP,
+			"guard: roverd hung and was killed: the outputs were off after ", 2*time.Second + raspiSlack},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newRaspi(t)
 			config := write(t, tt.config)
 			var took []time.Duration
-			for range rounds {
-				r := launch(t, p, "-config", config)
-				driver, _ := dial(t, r.addr)
-				driver.send("up")
-				driver.expectState("driving", func(m message) bool { return m.Motion.Left == 1 && m.Motion.Right == 1 })
-				if tt.signal == syscall.SIGKILL { // else the lease may end before all were asked
-					r.wantSoon("up", 4*time.Second, fullSpeed...)
-				}
+			for range *rounds {
+				r := launchOn(t, p.look, "-config", config)
+				r.drive()
 				begin := time.Now()
 				r.cmd.Process.Signal(tt.signal)
 				took = append(took, p.allLow(t, 10*time.Second).Sub(begin))
-				r.died("guard: roverd ")
+				r.died(tt.says)
 				r.wantSoon("in the end", 0, allOff...)
 			}
 			slices.Sort(took)
 			t.Logf("off after %s", took)
-			if took[rounds-1] > tt.within {
-				t.Errorf("the outputs were off after %s, want at most %s", took[rounds-1], tt.within)
+			if longest := took[len(took)-1]; longest > tt.within {
+				t.Errorf("the outputs were off after %s, want at most %s", longest, tt.within)
 			}
 		})
 	}
 }
 
+// A PWM channel goes on without its program, whatever the kernel does with lines. QEMU has no PWM controller, so it is the
+// kernel that says what it last told it.
+func TestRaspiPWM(t *testing.T) {
+	for _, guard := range []bool{false, true} {
+		t.Run(fmt.Sprintf("guard=%v", guard), func(t *testing.T) {
+			p := newRaspi(t)
+			config := write(t, strings.NewReplacer("GPIO25", "pwm:3f20c000.pwm:0", "GPIO17", "pwm:3f20c000.pwm:1").Replace(longTTL))
+			r := launchOn(t, p.look, "-config", config, fmt.Sprintf("-guard=%v", guard))
+			driver, _ := dial(t, r.addr)
+			driver.send("up 60")
+			driver.expectState("driving", func(m message) bool { return m.Motion.Left == 0.6 && m.Motion.Right == 0.6 })
+			const on, off = "enabled period: 10000000 ns duty: 6000000 ns", "period: 10000000 ns duty: 0 ns"
+			want := func(when, what string) {
+				t.Helper()
+				for channel := range 2 {
+					if got := raspiPWM(t, channel); got != what {
+						t.Errorf("%s: channel %d has %s, want %s", when, channel, got, what)
+					}
+				}
+			}
+			want("driving", on)
+			r.cmd.Process.Kill()
+			r.cmd.Wait() // and for its guard, which has the same standard error
+			if !guard {
+				want("killed, with no guard", on)
+				if out, err := command(t, "stop", "-config", config).CombinedOutput(); err != nil {
+					t.Errorf("%v: %s", err, out)
+				}
+			}
+			want("in the end", off)
+			p.allLow(t, 0)
+		})
+	}
+}
+
+// raspiPWM says how the kernel has a channel, exported or not.
+func raspiPWM(t *testing.T, channel int) string {
+	t.Helper()
+	text, err := os.ReadFile("/sys/kernel/debug/pwm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(fmt.Sprintf(`(?m)^ pwm-%d .*\): (requested )?(.*) polarity: normal`, channel)).FindSubmatch(text)
+	if m == nil {
+		t.Fatalf("channel %d is not in\n%s", channel, text)
+	}
+	return string(m[2])
+}
+
+// That GPIO4 is on at boot is also said of a kernel that calls it GPIO_GCLK.
 func TestRaspiCheck(t *testing.T) {
 	newRaspi(t)
-	out, err := command(t, "check", "-config", write(t, l298n)).CombinedOutput()
-	t.Logf("%v\n%s", err, out)
+	config := strings.NewReplacer("GPIO23", "GPIO4", "GPIO25", "pwm:3f20c000.pwm:0").Replace(l298n)
+	out, err := command(t, "check", "-config", write(t, config)).CombinedOutput()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{
+		"ok    board: Raspberry Pi 3 Model B, Linux ",
+		"ok    /dev/gpiochip0: pinctrl-bcm2835, 54 lines\n",
+		"ok    left.forward GPIO4: line 4 of pinctrl-bcm2835 (GPIO_GCLK), ",
+		"warn  left.forward GPIO4: it is on at boot, when GPIO4 is pulled up",
+		"  left.enable pwm:3f20c000.pwm:0: channel 0 of 3f20c000.pwm",
+		"warn  kill -9: this kernel keeps released lines as they are",
+	} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
 }
