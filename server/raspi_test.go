@@ -151,9 +151,8 @@ func TestRaspiWithoutGuard(t *testing.T) {
 	r.wantSoon("switched off by hand", 0, allOff...)
 }
 
-// How long the emulated machine, whose processors are threads of a busy one, may take for what takes a Pi a few
-// milliseconds.
-const raspiSlack = 2 * time.Second
+// raspiSlack is for what takes a few milliseconds.
+const raspiSlack = 250 * time.Millisecond
 
 func TestRaspiGuard(t *testing.T) {
 	for _, tt := range []struct {
