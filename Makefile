@@ -6,7 +6,7 @@ FUZZTIME   ?= 60s
 ROUNDS     ?= 5
 
 # What the tests need beyond Go, as Debian packages and as what to look for: Chromium for the page; QEMU and what
-# builds its guest for GPIO; a C compiler and library for -race; the clients of server/interop.
+# builds its guests for GPIO; a C compiler and library for -race; the clients of server/interop.
 PACKAGES = chromium qemu-system-x86 qemu-system-arm device-tree-compiler cpio gcc libc6-dev xz-utils busybox-static libelf1 curl nodejs node-ws python3-websockets
 COMMANDS = chromium qemu-system-x86_64 qemu-system-aarch64 fdtput cpio gcc xz busybox curl node
 
