@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// roverd on a Raspberry Pi 3, which QEMU emulates: there a released output keeps its level, for which reason there is a
-// guard. `make raspi` runs these tests. The levels are read from the GPIO controller's registers, by QEMU's monitor from
-// outside of the machine, and in its memory where time matters.
+// roverd on a Raspberry Pi 3 that QEMU emulates: there a released output keeps its level, which is what the guard is for.
+// `make raspi` runs these tests. The levels are read from the GPIO controller's registers, by QEMU's monitor from outside
+// of the machine, and in its memory where time matters.
 
 // raspi is the Pi's GPIO controller.
 type raspi struct {
@@ -188,8 +188,8 @@ func TestRaspiGuard(t *testing.T) {
 	}
 }
 
-// A PWM channel goes on without its program, whatever the kernel does with lines. QEMU has no PWM controller, so it is the
-// kernel that says what it last told it.
+// A PWM channel goes on without its program, whatever the kernel does with lines. QEMU has no PWM controller, so it is
+// the kernel that says what it last told it.
 func TestRaspiPWM(t *testing.T) {
 	for _, guard := range []bool{false, true} {
 		t.Run(fmt.Sprintf("guard=%v", guard), func(t *testing.T) {
