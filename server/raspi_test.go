@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// roverd on a Raspberry Pi 3 that QEMU emulates: there a released output keeps its level, which is what the guard is for.
-// `make raspi` runs these tests. The levels are read from the GPIO controller's registers, by QEMU's monitor from outside
-// of the machine, and in its memory where time matters.
+// roverd on a Raspberry Pi 3 that QEMU emulates: there a released output keeps its level, which is what the guard is
+// for. `make raspi` runs these tests. The levels are read from the GPIO controller's registers, by QEMU's monitor from
+// outside of the machine, and in its memory where time matters.
 
 // raspi is the Pi's GPIO controller.
 type raspi struct {
