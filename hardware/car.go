@@ -25,7 +25,7 @@ type State struct {
 	Left, Right float64 // what the motors do, -1 to 1; not what was asked of them
 	Pan, Tilt   float64 // degrees
 	EStop       bool    // the car does not drive until it is reset
-	Cause       string  // why the motors last stopped without anybody's wish; empty once they are driven again
+	Cause       string  // why the motors stand, if nobody asked for it; empty while they are driven, or when a stop was asked for
 	Fault       string  // what is wrong with the lines; the car is off
 	Outputs     [MaxOutputs]float64
 	Sensors     [MaxSensors]float64
@@ -283,9 +283,10 @@ func (c *Car) blind() bool {
 func (c *Car) driven() bool { return c.wantLeft != 0 || c.wantRight != 0 }
 func (c *Car) ahead() bool  { return c.wantLeft+c.wantRight > 0 }
 
-// stop makes standing still the car's aim. A cause is kept only if there was something to stop.
+// stop makes standing still the car's aim. The cause counts only if there was something to stop: what stopped it before is
+// still why it stands.
 func (c *Car) stop(cause string) {
-	if cause == "" || c.driven() {
+	if c.driven() {
 		c.state.Cause = cause
 	}
 	c.wantLeft, c.wantRight, c.lease = 0, 0, time.Time{}

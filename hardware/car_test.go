@@ -380,6 +380,11 @@ func TestCauses(t *testing.T) {
 			t.Errorf("the cause is %q", s.Cause)
 		}
 		r.do(Command{Kind: Stop})
+		if s := r.state(); s.Cause != CauseDisconnect {
+			t.Errorf("a stop of a standing car makes the cause %q", s.Cause)
+		}
+		r.drive(1, 1)
+		r.do(Command{Kind: Stop})
 		if s := r.state(); s.Cause != "" {
 			t.Errorf("after a wanted stop the cause is %q", s.Cause)
 		}

@@ -62,12 +62,16 @@ func SwitchOff(outputs []Output) error {
 		return lines.Close()
 	}
 	err = nil
+	said := map[string]bool{}
 	for _, o := range outputs {
 		lines, _, e := openLines([]Output{o})
 		if e == nil {
 			e = lines.Close()
 		}
-		err = errors.Join(err, e)
+		if e != nil && !said[e.Error()] { // what is wrong with all is said once
+			said[e.Error()] = true
+			err = errors.Join(err, e)
+		}
 	}
 	return err
 }

@@ -184,10 +184,10 @@ func (c *config) check() error {
 		return fmt.Errorf("-max-per-addr %d: want 0 (no limit) or more", c.MaxPerAddr)
 	}
 	if ttl := time.Duration(c.Drive.TTL); ttl < 50*time.Millisecond || ttl > hardware.MaxTTL {
-		return fmt.Errorf("%s: drive.ttl = %s: want 50ms to %s", where, ttl, hardware.MaxTTL)
+		return fmt.Errorf("%s: drive.ttl = %s: want 50ms to %s, in quotes and with its unit", where, ttl, hardware.MaxTTL)
 	}
 	if dead := time.Duration(c.Drive.DeadTime); dead < time.Millisecond || dead > 2*time.Second {
-		return fmt.Errorf("%s: drive.dead_time = %s: want 1ms to 2s", where, dead)
+		return fmt.Errorf("%s: drive.dead_time = %s: want 1ms to 2s, in quotes and with its unit", where, dead)
 	}
 	if c.Drive.OnFault != faultExit && c.Drive.OnFault != faultStay {
 		return fmt.Errorf("%s: drive.on_fault = %q: want %s or %s", where, c.Drive.OnFault, faultExit, faultStay)

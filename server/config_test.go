@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"io"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +74,23 @@ func TestPreset(t *testing.T) {
 	}
 }
 
+// What the README shows as the file is accepted.
+func TestReadmeConfigs(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllSubmatch(text, -1)
+	if len(blocks) < 2 {
+		t.Fatalf("%d blocks of TOML", len(blocks))
+	}
+	for _, b := range blocks {
+		if _, err := loadConfig([]string{"-config", write(t, string(b[1]))}, noEnv); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Every kit's wiring is whole.
 func TestKits(t *testing.T) {
 	for name := range kits {
@@ -96,6 +115,10 @@ func TestConfigErrors(t *testing.T) {
 		{"wrong duration", "[drive]\nttl = \"fast\"\n", nil, "", []string{"car.toml", `"fast"`}},
 		{"ttl too long", "[drive]\nttl = \"1m\"\n", nil, "", []string{"car.toml", "drive.ttl", "50ms to 5s"}},
 		{"dead time", "[drive]\ndead_time = \"0s\"\n", nil, "", []string{"drive.dead_time", "1ms to 2s"}},
+		{"one line twice", l298n + "[pan]\nline = \"GPIO24\"\n", nil, "", []string{`camera.pan: the line "GPIO24" is already left.backward`}},
+		{"a sensor on a motor's line", l298n + "[[sensors]]\nname = \"b\"\nkind = \"contact\"\nline = \"GPIO25\"\n", nil, "", []string{`sensor b: the line "GPIO25" is already left.enable`}},
+		{"a driver that the preset has not", "[motors]\npreset = \"alphabot2\"\ndriver = \"relay\"\n", nil, "", []string{`"relay"`, "alphabot2", "tb6612fng"}},
+		{"a duration without its unit", "[drive]\nttl = 500\n", nil, "", []string{"drive.ttl = 500ns", "in quotes and with its unit"}},
 		{"on fault", "[drive]\non_fault = \"pray\"\n", nil, "", []string{"drive.on_fault", "exit or stay"}},
 		{"preset", "[motors]\npreset = \"lego\"\n", nil, "", []string{`motors.preset = "lego"`, "alphabot2", "donkeycar"}},
 		{"driver", l298n + "[motors]\ndriver = \"uln2003\"\n", nil, "", []string{`"uln2003"`, "tb6612fng", "relay"}},

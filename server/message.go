@@ -39,7 +39,12 @@ var words = map[string]hardware.Command{
 
 const wordList = "up back left right stop cam_up cam_down cam_left cam_right cam_init estop reset"
 
-const notDriver = "not_driver" // the code of a refusal
+// Codes of refusals that other files know the reason of.
+const (
+	notAllowed = "not_allowed"
+	notDriver  = "not_driver"
+	isBinary   = "binary"
+)
 
 // wireError is a refusal as the client sees it.
 type wireError struct {

@@ -145,8 +145,13 @@ func TestResults(t *testing.T) {
 // BenchmarkStateDeflated shows what permessage-deflate (RFC 7692), without context takeover and so compressed once for
 // all, would save of a state, and what it would cost a loop. The README says why it is not offered.
 func BenchmarkStateDeflated(b *testing.B) {
-	state := encode(&stateMessage{Op: "state", Seq: 1234, Driver: "v17", Cause: "command", Viewers: 250,
-		Lines: readings{names: []string{"left.forward", "left.backward", "right.forward", "right.backward"}, values: [16]float64{1, 0, 1}}})
+	m := &stateMessage{Op: "state", Driver: "v17", Viewers: 250}
+	car := hardware.New(hardware.SimulatedCar(0, 0), nil, nil, nil)
+	s := hardware.State{Seq: 1234, Left: 0.6, Right: 0.6, Pan: 20, Tilt: -10}
+	copy(s.Outputs[:], []float64{1, 0, 0.68, 1, 0, 0.68, 0.086, 0.07})
+	copy(s.Sensors[:], []float64{1.32, 0.447, 0.447, 1.873, 2.114, 12.5, 8.31})
+	m.setCar(s, car)
+	state := encode(m)
 	var out bytes.Buffer
 	w, _ := flate.NewWriter(&out, flate.BestCompression)
 	for b.Loop() {

@@ -242,7 +242,7 @@ func (s *server) announce(addr netip.AddrPort, stdout io.Writer) {
 		fmt.Fprintln(stdout, "the car is simulated: no GPIO line is touched; -config FILE with a [motors] section drives a real one")
 	}
 	if !s.cfg.Open {
-		fmt.Fprintln(stdout, "only clients on this computer may drive, others watch; -open lets anyone drive")
+		fmt.Fprintln(stdout, "only clients on this computer, by localhost or an IP address, may drive, others watch; -open lets anyone drive")
 	}
 }
 
@@ -286,7 +286,7 @@ func stops(kind hardware.Kind) bool {
 // command passes a viewer's command to the car if it may give it.
 func (s *server) command(v *viewer, cmd hardware.Command) error {
 	if !v.control {
-		return &wireError{"not_allowed", "you may watch, not drive: only clients on the car's own computer may drive, and only if they " +
+		return &wireError{notAllowed, "you may watch, not drive: only clients on the car's own computer may drive, and only if they " +
 			"connect to localhost or to an IP address, not to another name, unless roverd is started with -open"}
 	}
 	defer stepAside()
@@ -294,7 +294,8 @@ func (s *server) command(v *viewer, cmd hardware.Command) error {
 	defer s.mu.Unlock()
 	if stops(cmd.Kind) {
 		if cmd.Kind != hardware.Stop {
-			s.log.Info("emergency stop", zap.Bool("reset", cmd.Kind == hardware.Reset), zap.String("by", viewerName(v.id)))
+			s.log.Info(map[hardware.Kind]string{hardware.EStop: "emergency stop", hardware.Reset: "emergency stop reset"}[cmd.Kind],
+				zap.String("by", viewerName(v.id)))
 		}
 		s.car.Do(cmd)
 		return nil

@@ -52,7 +52,7 @@ func (v *viewer) Data(c *netpoll.Conn, p []byte) {
 
 func (v *viewer) message(op ws.OpCode, p []byte) {
 	if op == ws.OpBinary {
-		v.refuse(&wireError{"binary", fmt.Sprintf("a binary frame of %d bytes: send commands as text frames", len(p))})
+		v.refuse(&wireError{isBinary, fmt.Sprintf("a binary frame of %d bytes: send commands as text frames", len(p))})
 		return
 	}
 	v.command(p, v.deck.now)

@@ -99,7 +99,7 @@ func (w *wiring) wired() bool {
 
 // setDefaults fills in what the file may leave out.
 func (w *wiring) setDefaults() {
-	w.Motors.Driver, w.Motors.Frequency = hardware.L298N, 100
+	w.Motors.Frequency = 100
 	// What every servo can do (SG90 datasheet, and hobby servos at large); calibration may widen it.
 	for _, s := range []*servoConfig{&w.Pan, &w.Tilt} {
 		s.MinPulse, s.MaxPulse, s.MinAngle, s.MaxAngle = duration(time.Millisecond), duration(2*time.Millisecond), -45, 45
@@ -110,11 +110,15 @@ func (w *wiring) setDefaults() {
 func (w *wiring) resolve() error {
 	m := &w.Motors
 	if m.Preset == "" {
+		m.Driver = cmp.Or(m.Driver, hardware.L298N)
 		return nil
 	}
 	k, ok := kits[m.Preset]
 	if !ok {
 		return fmt.Errorf("motors.preset = %q: want one of %s", m.Preset, strings.Join(slices.Sorted(maps.Keys(kits)), ", "))
+	}
+	if m.Driver != "" && m.Driver != k.driver {
+		return fmt.Errorf("motors.driver = %q: the preset %s has %s; leave it out", m.Driver, m.Preset, k.driver)
 	}
 	m.Driver, m.Left, m.Right = k.driver, m.Left.or(k.left), m.Right.or(k.right)
 	return nil
@@ -179,7 +183,30 @@ func (w *wiring) check() error {
 			return fmt.Errorf("%s.speed = %v: want degrees per second, or 0 for as fast as it can", key, s.Speed)
 		}
 	}
-	return w.checkSensors()
+	if err := w.checkSensors(); err != nil {
+		return err
+	}
+	return w.checkLines()
+}
+
+// checkLines finds a line that is to be two things.
+func (w *wiring) checkLines() error {
+	car := w.hardware(0, 0)
+	all := car.Outputs()
+	for _, s := range car.Sensors {
+		all = append(all, hardware.Output{Role: "sensor " + s.Name, Line: s.Line})
+		if s.Trigger != "" {
+			all = append(all, hardware.Output{Role: "sensor " + s.Name + ": trigger", Line: s.Trigger})
+		}
+	}
+	taken := map[string]string{}
+	for _, l := range all {
+		if other, ok := taken[l.Line]; ok {
+			return fmt.Errorf("%s: the line %q is already %s", l.Role, l.Line, other)
+		}
+		taken[l.Line] = l.Role
+	}
+	return nil
 }
 
 func (w *wiring) checkSensors() error {

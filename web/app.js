@@ -59,6 +59,7 @@ const onOp = {
 
   ack(frame) {
     answered(frame.applied ? `ack ${frame.us} µs` : 'overtaken by a newer word', 'good');
+    if (frame.applied) model.refusal = ''; // it is no longer true of what the car does
   },
 
   error(frame) {
