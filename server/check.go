@@ -255,18 +255,12 @@ func describeLine(l *hardware.LineReport) string {
 }
 
 func (f *findings) judgePWMs(board *hardware.Inspection) {
-	taken := map[string]string{}
 	for i := range board.Lines {
 		l := &board.Lines[i]
 		if !l.PWM() {
 			continue
 		}
 		about := l.Role + " " + l.Line
-		if other, ok := taken[l.Line]; ok {
-			f.add(bad, about, "%s has it already: choose another", other)
-			continue
-		}
-		taken[l.Line] = l.Role
 		switch {
 		case l.Err != nil && errors.Is(l.Err, os.ErrPermission):
 			f.add(bad, about, "%v; %s", l.Err, permit("pwm", l.Group, board.User))
