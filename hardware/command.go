@@ -27,6 +27,7 @@ type Command struct {
 	At          time.Time     // when the command was read; its age counts from here
 	Cause       string        // Stop: why, when it is not somebody's wish
 	From        Sender        // is told the outcome; may be nil
+	Tag         int64         // the sender's own
 }
 
 // Sender hears what became of its commands.

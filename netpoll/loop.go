@@ -172,7 +172,7 @@ func (l *Loop) serve(uintptr) (end bool) {
 		for i := 0; i < n && !l.ended; i++ {
 			l.dispatch(l.events[i])
 			if i%passEvery == passEvery-1 || i == n-1 {
-				l.pass()
+				l.Pass()
 			}
 		}
 		l.reap()
@@ -186,7 +186,7 @@ func (l *Loop) dispatch(ev unix.EpollEvent) {
 		l.runPosted()
 	case timerSlot:
 		l.onTick()
-	case firstSlot: // pass looks into the set by itself
+	case firstSlot: // Pass looks into the set by itself
 	default:
 		// A connection closed earlier in this turn still has its slot and its descriptor: both are given back
 		// only when the turn ends. So an event can meet a closed connection, but never somebody else's. (An
@@ -198,8 +198,9 @@ func (l *Loop) dispatch(ev unix.EpollEvent) {
 	}
 }
 
-// pass lets the preferred pass the crowd.
-func (l *Loop) pass() {
+// Pass lets the preferred pass the crowd. The loop does so after every few events; what was posted and takes long should
+// too. It belongs to the loop's goroutine, and not into a connection's event.
+func (l *Loop) Pass() {
 	if l.preferred > 0 && !l.ended {
 		for _, ev := range l.firsts[:ready(l.first, l.firsts[:])] {
 			l.dispatch(ev)
@@ -227,7 +228,7 @@ func (l *Loop) reap() {
 		c.handler.Closed(c, err)
 		unix.Close(int(c.fd))
 		if i%passEvery == passEvery-1 {
-			l.pass()
+			l.Pass()
 		}
 	}
 	l.closing = l.closing[:0]

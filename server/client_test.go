@@ -25,7 +25,7 @@ type client struct {
 // message is any message of the server.
 type message struct {
 	Op      string
-	ID      string
+	ID      string // of a welcome a name, of an answer a number
 	Role    string
 	Car     string
 	Code    string
@@ -34,6 +34,10 @@ type message struct {
 	Seq     uint64
 	US      int64
 	Driver  string
+	Claim   string
+	From    string
+	Name    string
+	MS      int64
 	Motion  struct{ Left, Right float64 }
 	Camera  *struct{ Pan, Tilt float64 }
 	Estop   bool
@@ -42,6 +46,21 @@ type message struct {
 	Viewers int
 	Lines   map[string]float64
 	Sensors map[string]*float64 // nil: not known
+}
+
+func (m *message) UnmarshalJSON(p []byte) error {
+	type plain message
+	var id struct{ ID json.RawMessage }
+	if err := json.Unmarshal(p, &id); err != nil {
+		return err
+	}
+	fields := struct {
+		*plain
+		ID any // hides the string
+	}{plain: (*plain)(m)}
+	err := json.Unmarshal(p, &fields)
+	m.ID = strings.Trim(string(id.ID), `"`)
+	return err
 }
 
 // dial connects and returns the client with its welcome.

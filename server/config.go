@@ -23,16 +23,22 @@ import (
 
 // config is everything that can be set: by a flag, else by an environment variable, else in the file.
 type config struct {
-	Addr       string        `toml:"addr"`
-	Open       bool          `toml:"open"`
-	Sim        bool          `toml:"sim"`
-	Guard      bool          `toml:"guard"`
-	Loops      int           `toml:"loops"`
-	Echo       bool          `toml:"echo"`
-	MaxConns   int           `toml:"max_conns"`
-	MaxPerAddr int           `toml:"max_per_addr"`
-	LogLevel   zapcore.Level `toml:"log_level"`
-	Drive      struct {
+	Addr          string        `toml:"addr"`
+	Open          bool          `toml:"open"`
+	Helm          string        `toml:"helm"`
+	Hosts         list          `toml:"hosts"`
+	Origins       list          `toml:"origins"`
+	Tokens        tokens        `toml:"tokens"`
+	Sim           bool          `toml:"sim"`
+	Guard         bool          `toml:"guard"`
+	Loops         int           `toml:"loops"`
+	Echo          bool          `toml:"echo"`
+	MaxConns      int           `toml:"max_conns"`
+	MaxPerAddr    int           `toml:"max_per_addr"`
+	MaxNewPerAddr float64       `toml:"max_new_per_addr"`
+	MaxMessages   float64       `toml:"max_messages"`
+	LogLevel      zapcore.Level `toml:"log_level"`
+	Drive         struct {
 		TTL      duration `toml:"ttl"`
 		DeadTime duration `toml:"dead_time"`
 		OnFault  string   `toml:"on_fault"`
@@ -51,6 +57,27 @@ const (
 	faultExit = "exit" // the program ends, for whoever supervises it to start it again
 	faultStay = "stay" // it goes on serving, the car switched off
 )
+
+// Who may drive at a time.
+const (
+	helmOne    = "one"    // one driver, until it gives the helm up
+	helmShared = "shared" // everyone, all the time
+)
+
+// list is a list of words: on the command line with commas between them.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Set(s string) error {
+	*l = nil
+	for word := range strings.SplitSeq(s, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			*l = append(*l, word)
+		}
+	}
+	return nil
+}
 
 // duration is written as Go writes it: "500ms".
 type duration time.Duration
@@ -107,13 +134,25 @@ func loadConfig(args []string, getenv func(string) string) (*config, error) {
 	return c, nil
 }
 
+// loadServe is loadConfig for those who serve: only they need the tokens.
+func loadServe(args []string, getenv func(string) string) (*config, error) {
+	c, err := loadConfig(args, getenv)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Tokens.resolve(c.Open, getenv); err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
 // processors is how many there are for loops; see openDecks, which adds to GOMAXPROCS.
 var processors = runtime.GOMAXPROCS(0)
 
 // flags sets the defaults and binds the flags.
 func (c *config) flags() *flag.FlagSet {
 	c.Addr, c.Loops, c.LogLevel = ":9900", processors, zapcore.InfoLevel
-	c.MaxPerAddr, c.Guard = 1000, true
+	c.MaxPerAddr, c.MaxNewPerAddr, c.MaxMessages, c.Guard, c.Helm = 1000, 100, 500, true, helmOne
 	c.Drive.TTL, c.Drive.DeadTime = duration(hardware.DefaultTTL), duration(hardware.DefaultDeadTime)
 	c.Drive.OnFault = faultExit
 	c.Camera.URL, c.Camera.Step = "http://HOST:8080/?action=stream", 10
@@ -125,10 +164,17 @@ func (c *config) flags() *flag.FlagSet {
 	f.StringVar(&c.file, "config", "", "read the car's wiring from this TOML `file`")
 	f.BoolVar(&c.Sim, "sim", c.Sim, "simulate the car, whatever the config says")
 	f.BoolVar(&c.Guard, "guard", c.Guard, "have a small process of its own switch a real car's lines off should this one be killed or hang")
-	f.BoolVar(&c.Open, "open", c.Open, "let anyone who reaches the server drive, not only clients on this computer")
+	f.BoolVar(&c.Open, "open", c.Open, "let anyone who reaches the server drive, without a token")
+	f.StringVar(&c.Helm, "helm", c.Helm, "who may drive: one at a `time`, or shared, so that everyone may at any time")
+	f.StringVar(&c.Tokens.ControlFile, "control-token-file", "", "the token of those who may drive is in this `file`")
+	f.StringVar(&c.Tokens.ViewFile, "view-token-file", "", "the token of those who may watch is in this `file`; without one, everyone may")
+	f.Var(&c.Hosts, "hosts", "answer only to these `names` (a list), beside localhost and IP addresses; empty is to any")
+	f.Var(&c.Origins, "origins", "let pages of these other `origins` connect (a list, as in https://example.org)")
 	f.IntVar(&c.Loops, "loops", c.Loops, "number of event loops")
 	f.IntVar(&c.MaxConns, "max-conns", c.MaxConns, "number of connections at a time; 0 is as many as the limit of open files allows")
 	f.IntVar(&c.MaxPerAddr, "max-per-addr", c.MaxPerAddr, "number of connections from one address (IPv6: one /64); 0 is no limit, and this computer has none")
+	f.Float64Var(&c.MaxNewPerAddr, "max-new-per-addr", c.MaxNewPerAddr, "number of new connections a second from one address, and four times that at once; 0 is no limit, and this computer has none")
+	f.Float64Var(&c.MaxMessages, "max-messages", c.MaxMessages, "number of messages a second from one client, and twice that at once; 0 is no limit")
 	f.BoolVar(&c.Echo, "echo", c.Echo, "add /echo, which sends every message back: for conformance and load tests")
 	f.Var(&c.LogLevel, "log-level", "debug, info, warn or error")
 	return f
@@ -182,6 +228,22 @@ func (c *config) check() error {
 	}
 	if c.MaxPerAddr < 0 {
 		return fmt.Errorf("-max-per-addr %d: want 0 (no limit) or more", c.MaxPerAddr)
+	}
+	if !(c.MaxNewPerAddr >= 0 && c.MaxNewPerAddr <= 1e9) || !(c.MaxMessages >= 0 && c.MaxMessages <= 1e9) { // nor NaN
+		return fmt.Errorf("-max-new-per-addr %v, -max-messages %v: want 0 (no limit) or more", c.MaxNewPerAddr, c.MaxMessages)
+	}
+	if c.Helm != helmOne && c.Helm != helmShared {
+		return fmt.Errorf("-helm %q: want %s or %s", c.Helm, helmOne, helmShared)
+	}
+	for _, host := range c.Hosts {
+		if strings.ContainsAny(host, ":/ ") {
+			return fmt.Errorf("-hosts %q: want names without a port, as in car.example.org", host)
+		}
+	}
+	for _, origin := range c.Origins {
+		if u, err := url.Parse(origin); err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" {
+			return fmt.Errorf("-origins %q: want scheme and host, as in https://example.org", origin)
+		}
 	}
 	if ttl := time.Duration(c.Drive.TTL); ttl < 50*time.Millisecond || ttl > hardware.MaxTTL {
 		return fmt.Errorf("%s: drive.ttl = %s: want 50ms to %s, in quotes and with its unit", where, ttl, hardware.MaxTTL)

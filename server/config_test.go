@@ -180,7 +180,7 @@ func TestConfigErrors(t *testing.T) {
 func TestNoSuchLines(t *testing.T) {
 	var stderr bytes.Buffer
 	file := write(t, strings.ReplaceAll(l298n, "GPIO23", "wheel"))
-	code := run(t.Context(), t.Context(), []string{"-addr", "127.0.0.1:0", "-config", file}, noEnv, io.Discard, &stderr)
+	code := run(t.Context(), t.Context(), []string{"-open", "-addr", "127.0.0.1:0", "-config", file}, noEnv, io.Discard, &stderr)
 	if code != 1 || !strings.Contains(stderr.String(), file) {
 		t.Errorf("exit code %d, %q", code, stderr.String())
 	}

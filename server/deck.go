@@ -16,11 +16,12 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// A walk through the viewers stops after sliceTime, which it looks at after every sliceStep of them; then whatever else
-// is ready has its turn, so that a command overtakes the crowd.
+// A walk through the viewers lets those who drive pass after sliceTime, which it looks at after every sliceStep of them,
+// and all who wait after stretchSlices of these.
 const (
-	sliceTime = 100 * time.Microsecond
-	sliceStep = 8
+	sliceTime     = 100 * time.Microsecond
+	sliceStep     = 8
+	stretchSlices = 10
 )
 
 // The viewers of one deck may leave maxOwed bytes untaken in all, or owedEach for every one of them if that is more.
@@ -44,14 +45,17 @@ type deck struct {
 
 	// Owned by the loop's goroutine.
 	viewers    []*viewer
-	next       int // the viewer whose turn it is in the walk
-	left       int // viewers the walk has still to see
+	pilots     map[*viewer]*pilot // of those who have said something
+	next       int                // the viewer whose turn it is in the walk
+	left       int                // viewers the walk has still to see
 	walking    bool
 	leaving    bool      // dismiss has been called
 	began      time.Time // the walk
 	shedInVain time.Time // when the viewers were last looked through for slow ones in vain
 	upgrader   *websocket.Upgrader
-	now        time.Time // when the input at hand was read
+	asking     *netpoll.Conn // who is before the upgrader
+	role       role          // that it was given
+	now        time.Time     // when the input at hand was read
 	scratch    []byte
 
 	// Shared.
@@ -59,19 +63,22 @@ type deck struct {
 	posted   atomic.Bool           // begin is on its way to the loop
 	walkTime atomic.Int64          // that the last walk took, in nanoseconds
 	mu       sync.Mutex
-	answers  []answer // for this deck's viewers, on their way to the loop
+	answers  []answer // for this deck's pilots, on their way to the loop
 	spare    []answer
 }
 
-// answer is the outcome of a viewer's command.
+// answer is what a pilot is to be told: the outcome of its command with that id, or else a message.
 type answer struct {
-	viewer *viewer
-	result hardware.Result
+	pilot   *pilot
+	id      int64
+	result  hardware.Result
+	message []byte
 }
 
 // newDeck makes a deck that has no loop yet.
 func newDeck(srv *server) *deck {
-	d := &deck{srv: srv, slice: sliceTime, upgrader: websocket.NewUpgrader(srv.checkUpgrade)}
+	d := &deck{srv: srv, slice: sliceTime, pilots: map[*viewer]*pilot{}}
+	d.upgrader = websocket.NewUpgrader(d.checkUpgrade)
 	d.walkFn, d.beginFn, d.answerFn, d.dismissFn = d.walk, d.begin, d.sendAnswers, d.dismiss
 	return d
 }
@@ -103,17 +110,21 @@ func (d *deck) begin() {
 }
 
 func (d *deck) walk() {
-	f := d.topic.Load()
-	for turn := d.turn(); d.left > 0 && len(d.viewers) > 0 && turn.goesOn(); {
-		if d.next >= len(d.viewers) {
-			d.next = 0
+	goesOn := func() bool { return d.left > 0 && len(d.viewers) > 0 }
+	for slice := 0; slice < stretchSlices && goesOn(); slice++ {
+		f := d.topic.Load()
+		for turn := d.turn(); goesOn() && turn.goesOn(); {
+			if d.next >= len(d.viewers) {
+				d.next = 0
+			}
+			d.viewers[d.next].show(f)
+			d.next++
+			d.left--
 		}
-		d.viewers[d.next].show(f)
-		d.next++
-		d.left--
+		d.loop.Pass()
 	}
 	d.shed()
-	if d.left > 0 && len(d.viewers) > 0 {
+	if goesOn() {
 		d.loop.Post(d.walkFn)
 		stepAside()
 		return
@@ -158,11 +169,11 @@ func (d *deck) remove(v *viewer) {
 	}
 }
 
-// answer hands a viewer the outcome of its command. Any goroutine may call it.
-func (d *deck) answer(v *viewer, r hardware.Result) {
+// answer hands a pilot of the deck what it is to be told. Any goroutine may call it.
+func (d *deck) answer(a answer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.answers = append(d.answers, answer{v, r})
+	d.answers = append(d.answers, a)
 	if len(d.answers) == 1 {
 		d.loop.Post(d.answerFn)
 	}
@@ -179,8 +190,11 @@ func (d *deck) sendAnswers() {
 	d.answers = d.spare[:0]
 	d.mu.Unlock()
 	for i, a := range answers {
-		d.scratch = appendResult(d.scratch[:0], a.result)
-		a.viewer.send(ws.OpText, d.scratch)
+		if a.message == nil {
+			d.scratch = appendResult(d.scratch[:0], a.id, a.result)
+			a.message = d.scratch
+		}
+		a.pilot.out.say(a.message)
 		answers[i] = answer{}
 	}
 	d.mu.Lock()
@@ -196,11 +210,11 @@ func (d *deck) shed() {
 		return
 	}
 	// The loop's backlog is also that of connections that are ending, which no viewer is to blame for.
-	driver := d.srv.driver()
+	driver := d.srv.bridge.driver()
 	var slow []*viewer
 	owed := 0
 	for _, v := range d.viewers {
-		if v.conn.Blocked() && v.id != driver {
+		if v.conn.Blocked() && (driver == nil || v.id != driver.id) {
 			slow = append(slow, v)
 			owed += v.conn.Backlog()
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 const (
@@ -14,7 +15,8 @@ const (
 
 // gate counts who is in, and keeps out who would be too many.
 type gate struct {
-	max, perAddr int // connections in all, and from one address; 0 is no limit
+	max, perAddr int      // connections in all, and from one address; 0 is no limit
+	fresh        *limiter // new connections from one address; nil is no limit
 
 	mu     sync.Mutex
 	in     int
@@ -31,21 +33,33 @@ type addrCount struct {
 	n    int
 }
 
-func newGate(max, perAddr int) *gate {
+func newGate(max, perAddr int, perSecond limit) *gate {
+	var fresh *limiter
+	if perSecond.rate > 0 {
+		fresh = newLimiter(perSecond)
+	}
 	// Place 0 stands for addresses that are not counted.
-	return &gate{max: max, perAddr: perAddr, addrs: make([]addrCount, 1), byAddr: map[netip.Prefix]uint32{}}
+	return &gate{max: max, perAddr: perAddr, fresh: fresh, addrs: make([]addrCount, 1), byAddr: map[netip.Prefix]uint32{}}
 }
 
 // enter lets a connection in, or says why not. Its place is to be given to leave.
-func (g *gate) enter(from netip.Addr) (place uint32, err error) {
+func (g *gate) enter(from netip.Addr, now time.Time) (place uint32, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.max > 0 && g.in >= g.max {
 		return 0, fmt.Errorf("%d connections are open, and there may be no more; try again later", g.in)
 	}
-	if g.perAddr > 0 && from.IsValid() && !from.IsLoopback() {
-		if place, err = g.count(from); err != nil {
-			return 0, err
+	if from.IsValid() && !from.IsLoopback() {
+		if g.fresh != nil && !g.fresh.ready(from, now) {
+			return 0, fmt.Errorf("there are more than %v new connections a second from %s; try again later", g.fresh.limit.rate, from)
+		}
+		if g.perAddr > 0 {
+			if place, err = g.count(from); err != nil {
+				return 0, err
+			}
+		}
+		if g.fresh != nil {
+			g.fresh.take(from, now)
 		}
 	}
 	g.in++
@@ -53,14 +67,7 @@ func (g *gate) enter(from netip.Addr) (place uint32, err error) {
 }
 
 func (g *gate) count(from netip.Addr) (place uint32, err error) {
-	bits := 64
-	if from.Is4() {
-		bits = 32
-	}
-	addr, err := from.Prefix(bits)
-	if err != nil {
-		return 0, err
-	}
+	addr := network(from)
 	place, known := g.byAddr[addr]
 	if !known {
 		if n := len(g.free); n > 0 {
@@ -77,6 +84,16 @@ func (g *gate) count(from netip.Addr) (place uint32, err error) {
 	}
 	g.addrs[place].n++
 	return place, nil
+}
+
+// network returns what counts as one address.
+func network(from netip.Addr) netip.Prefix {
+	bits := 64
+	if from = from.Unmap(); from.Is4() {
+		bits = 32
+	}
+	addr, _ := from.WithZone("").Prefix(bits) // fails only for what is no address: they are all one
+	return addr
 }
 
 // leave lets a connection out.

@@ -5,13 +5,14 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 func TestGate(t *testing.T) {
-	g := newGate(5, 2)
+	g := newGate(5, 2, limit{})
 	enter := func(addr string, want bool) uint32 {
 		t.Helper()
-		place, err := g.enter(netip.MustParseAddr(addr))
+		place, err := g.enter(netip.MustParseAddr(addr), time.Now())
 		if (err == nil) != want {
 			t.Errorf("%s enters: %v, want %v", addr, err, want)
 		}
@@ -32,7 +33,7 @@ func TestGate(t *testing.T) {
 // However they come and go, the counts are right and nothing is kept of who has gone.
 func TestGateForgets(t *testing.T) {
 	const perAddr = 3
-	g := newGate(0, perAddr)
+	g := newGate(0, perAddr, limit{})
 	rnd := rand.New(rand.NewPCG(1, 1))
 	type guest struct {
 		addr  netip.Addr
@@ -50,7 +51,7 @@ func TestGateForgets(t *testing.T) {
 			continue
 		}
 		addr := netip.MustParseAddr(fmt.Sprintf("198.51.100.%d", rnd.IntN(20)))
-		place, err := g.enter(addr)
+		place, err := g.enter(addr, time.Now())
 		if want := count[addr] < perAddr; (err == nil) != want {
 			t.Fatalf("%s with %d enters: %v", addr, count[addr], err)
 		}

@@ -35,9 +35,9 @@ type rover struct {
 // offsets of the lines of l298n, in the order: left forward, backward, enable, right forward, backward, enable.
 var offsets = []int{23, 24, 25, 22, 27, 17}
 
-func startRover(t *testing.T, config string) *rover {
+func startRover(t *testing.T, config string, args ...string) *rover {
 	t.Helper()
-	return launch(t, newChip(t), "-config", write(t, config+l298n))
+	return launch(t, newChip(t), append(args, "-config", write(t, config+l298n))...)
 }
 
 // newChip makes a chip like a Raspberry Pi's.
@@ -80,7 +80,7 @@ func launch(t *testing.T, chip *gpiosim.Chip, args ...string) *rover {
 
 func launchOn(t *testing.T, look func() ([]int, error), args ...string) *rover {
 	t.Helper()
-	r := &rover{t: t, look: look, cmd: command(t, append([]string{"-addr", ":0"}, args...)...), log: newLogBuffer()}
+	r := &rover{t: t, look: look, cmd: command(t, append([]string{"-open", "-addr", ":0"}, args...)...), log: newLogBuffer()}
 	r.cmd.Stderr = r.log
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
@@ -222,28 +222,22 @@ func TestGPIOSensors(t *testing.T) {
 	}
 }
 
-// Who comes from another computer watches, unless -open lets it drive. In the guest an address of its own stands for
-// the other computer.
-func TestGPIOOnlyThisComputerDrives(t *testing.T) {
-	r := startRover(t, "")
-	const other = "10.99.0.1"
-	if out, err := exec.Command("ifconfig", "lo:9", other, "netmask", "255.255.255.255").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	stranger, hello := dial(t, strings.Replace(r.addr, "127.0.0.1", other, 1))
+// Who has no token watches, and moves no line.
+func TestGPIOOnlyTokensDrive(t *testing.T) {
+	r := startRover(t, "[tokens]\ncontrol = \"0123456789abcdef\"\n", "-open=false")
+	stranger, hello := dial(t, r.addr)
 	if hello.Role != "view" {
 		t.Errorf("the welcome is %+v", hello)
 	}
-	driver, _ := dial(t, r.addr)
 	for _, word := range []string{"up", "stop", "cam_up"} {
 		stranger.send(word)
-		if m := stranger.expectError("not_allowed"); !strings.Contains(m.Message, "-open") {
-			t.Errorf("%s: %q", word, m.Message)
-		}
+		stranger.expectError(notAllowed)
 	}
 	if got := r.levels(); slices.Contains(got, 1) {
 		t.Errorf("the levels are %v", got)
 	}
+	driver, _ := dial(t, r.addr)
+	driver.send("auth 0123456789abcdef")
 	driver.send("up")
 	stranger.expectState("it sees the car drive", func(m message) bool { return m.Motion.Left == 1 })
 }

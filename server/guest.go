@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"roverd/netpoll"
@@ -22,16 +21,15 @@ type guest struct {
 	deck  *deck
 	head  []byte // what has arrived, if the head did not come in one piece
 	place uint32 // at the gate
-	local bool   // it comes from this computer
 }
 
 // newGuest lets a new connection in, or turns it away.
 func newGuest(d *deck, c *netpoll.Conn, from netip.Addr) netpoll.Handler {
 	gate := d.srv.gate
-	place, err := gate.enter(from)
+	place, err := gate.enter(from, time.Now())
 	if err == nil {
 		c.SetDeadline(headTime)
-		return &guest{deck: d, place: place, local: from.IsLoopback()}
+		return &guest{deck: d, place: place}
 	}
 	d.srv.complain("turned a connection away", err, c)
 	if !gate.turnAway() {
@@ -73,6 +71,7 @@ func (g *guest) Data(c *netpoll.Conn, p []byte) {
 // upgrade makes the guest a viewer, or an echo. What stands behind the head, of n bytes, are its first frames.
 func (g *guest) upgrade(c *netpoll.Conn, head *websocket.Head, p []byte, n int) {
 	srv := g.deck.srv
+	g.deck.asking = c
 	req, response, err := g.deck.upgrader.Upgrade(head)
 	if err != nil {
 		g.turnAway(c, p, err)
@@ -84,7 +83,7 @@ func (g *guest) upgrade(c *netpoll.Conn, head *websocket.Head, p []byte, n int) 
 	if req.URL.Path == "/echo" {
 		h = &echo{srv: srv, conn: c, place: g.place}
 	} else {
-		h = srv.join(g, c, req.Host)
+		h = srv.join(g, c, g.deck.role)
 	}
 	c.SetHandler(h)
 	if n < len(p) {
@@ -92,21 +91,56 @@ func (g *guest) upgrade(c *netpoll.Conn, head *websocket.Head, p []byte, n int) 
 	}
 }
 
-// checkUpgrade refuses WebSockets on other paths than / and /ws, and those that a page of another site opens: browsers
-// let any page connect to any host, and without this any page could drive the car of whoever looks at it
-// (RFC 6455 section 10.2). A site whose name was made to lead here gets past this, and may watch: see isLocal. Clients
-// that are not browsers send no Origin.
-func (s *server) checkUpgrade(r websocket.Request) error {
+// checkUpgrade decides what who asks for a WebSocket may do. It refuses those on other paths than / and /ws, and those that
+// a page of another site opens: browsers let any page connect to any host, and without this any page could drive the car
+// of whoever looks at it (RFC 6455 section 10.2). Clients that are not browsers send no Origin.
+func (d *deck) checkUpgrade(r websocket.Request) (err error) {
+	s := d.srv
 	path := r.URL.Path
-	if path != "/" && path != "/ws" && !(path == "/echo" && s.cfg.Echo) {
+	switch {
+	case path != "/" && path != "/ws" && !(path == "/echo" && s.cfg.Echo):
 		return &websocket.Refusal{Status: http.StatusNotFound, Reason: "no WebSocket at " + path + ": it is at / and /ws"}
-	}
-	scheme, host, _ := strings.Cut(r.Origin, "://") // nothing may follow the host (RFC 6454 section 6.2)
-	if r.Origin != "" && (scheme != "http" && scheme != "https" || !strings.EqualFold(host, r.Host)) {
+	case !s.cfg.isOurs(r.Host):
+		return misdirected(r.Host)
+	case !s.cfg.isFriend(r.Origin, r.Host):
 		return &websocket.Refusal{Status: http.StatusForbidden,
-			Reason: "a page from " + r.Origin + " may not connect to " + r.Host}
+			Reason: "a page from " + r.Origin + " may not connect to " + r.Host + ": the operator can name it with -origins"}
+	}
+	c := credentials{authorization: r.Authorization, cookie: r.Cookie}
+	if r.URL.RawQuery != "" {
+		c.token = r.URL.Query().Get("token")
+	}
+	if c != (credentials{}) {
+		c.from = d.asking.Peer().Addr()
+	}
+	if d.role, err = s.access.role(c, time.Now()); err == nil && d.role == stranger {
+		err = errNoToken
+	}
+	if err != nil {
+		return s.refuseLogin(err, d.asking.Peer().Addr())
+	}
+	if s.cfg.Open && r.Origin != "" && len(s.cfg.Hosts) == 0 && !isOwnName(r.Host) {
+		d.role = view
 	}
 	return nil
+}
+
+// misdirected is the answer to who takes this server for another.
+func misdirected(host string) *websocket.Refusal {
+	return &websocket.Refusal{Status: http.StatusMisdirectedRequest,
+		Reason: fmt.Sprintf("this server is not %.80q: the operator can add the name with -hosts", host)}
+}
+
+// refuseLogin notes that somebody was not let in, and makes the answer.
+func (s *server) refuseLogin(err error, from netip.Addr) *websocket.Refusal {
+	r := &websocket.Refusal{Status: http.StatusUnauthorized, Reason: err.Error(), Fields: "WWW-Authenticate: Bearer\r\n"} // RFC 6750 section 3
+	if err == errManyGuesses {
+		r.Status, r.Fields = http.StatusTooManyRequests, "Retry-After: 60\r\n"
+	}
+	if err != errNoToken {
+		s.audit.add(event{What: "login_refused", Addr: from.String(), Why: err.Error()})
+	}
+	return r
 }
 
 // handOver gives an ordinary HTTP request, as far as it has been read, to net/http.

@@ -6,37 +6,145 @@ import (
 	"time"
 )
 
-// However viewers come, command, fall silent and go: there is one driver at most, it keeps the helm while it uses it,
-// and a free helm goes to whoever asks first.
+// However clients come, drive, claim, answer, fall silent and go: there is one driver at most, who keeps the helm until it
+// gives it up, leaves, is silent for helmIdle, or leaves a claim unanswered for claimTime; and a free helm is anyone's.
 func TestHelm(t *testing.T) {
+	const nobody, clients = 0, 5
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
-		var h helm
+	handovers, refusals, timeouts := 0, 0, 0
+	for range 2000 {
+		var h helm[int]
 		now := time.Now()
-		var driver uint64 // what must be so
-		var used time.Time
-		for range 200 {
-			id := rnd.Uint64N(4) + 1
-			now = now.Add(time.Duration(rnd.Int64N(int64(helmIdle) / 2)))
-			if driver != 0 && now.Sub(used) >= helmIdle {
-				driver = 0
-			}
-			if rnd.IntN(5) == 0 {
-				if got := h.release(id); got && driver != 0 && driver != id {
-					t.Fatalf("%d gave back the helm of %d", id, driver)
+		driver, used := nobody, now // what must be so
+		claimant, until := nobody, now
+		refused, refusedUntil := nobody, now
+		settle := func() {
+			if claimant != nobody && !now.Before(until) || driver != nobody && now.Sub(used) >= helmIdle {
+				if claimant != nobody {
+					timeouts++
 				}
-				if driver == id {
-					driver = 0
-				}
-				continue
-			}
-			got, want := h.take(id, now), driver == 0 || driver == id
-			if got != want {
-				t.Fatalf("%d takes the helm of %d: %v", id, driver, got)
-			}
-			if got {
-				driver, used = id, now
+				driver, claimant, used = claimant, nobody, now
 			}
 		}
+		for range 100 {
+			who := rnd.IntN(clients) + 1
+			now = now.Add(time.Duration(rnd.Int64N(int64(helmIdle) / 3)))
+			if next := h.next(); (driver == nobody) != next.IsZero() || driver != nobody && next.After(used.Add(helmIdle)) {
+				t.Fatalf("the helm of %d has to settle at %v", driver, next)
+			}
+			settle()
+			switch rnd.IntN(6) {
+			case 0:
+				h.settle(now)
+			case 1:
+				want := driver == nobody || driver == who
+				if got := h.take(who, now); got != want {
+					t.Fatalf("%d takes the helm of %d: %v", who, driver, got)
+				}
+				if want {
+					driver, used = who, now
+				}
+			case 2:
+				want := asked
+				switch {
+				case driver == nobody, driver == who:
+					driver, used, want = who, now, taken
+				case claimant == who:
+				case claimant != nobody:
+					want = othersClaim
+				case refused == who && now.Before(refusedUntil):
+					want = stillRefused
+				default:
+					claimant, until = who, now.Add(claimTime)
+				}
+				if got := h.claim(who, now); got != want {
+					t.Fatalf("%d claims the helm of %d: %d, want %d", who, driver, got, want)
+				}
+			case 3:
+				want := driver == who && claimant != nobody
+				if got := h.grant(who, now); got != want {
+					t.Fatalf("%d grants the helm of %d to %d: %v", who, driver, claimant, got)
+				}
+				if want {
+					handovers++
+					driver, claimant, used = claimant, nobody, now
+				}
+			case 4:
+				want := driver == who && claimant != nobody
+				if got := h.refuse(who, now); got != want {
+					t.Fatalf("%d refuses the helm of %d to %d: %v", who, driver, claimant, got)
+				}
+				if want {
+					refusals++
+					refused, refusedUntil, claimant = claimant, now.Add(refusalTime), nobody
+				}
+			case 5:
+				want := driver == who || claimant == who
+				if got := h.release(who, now); got != want {
+					t.Fatalf("%d releases the helm of %d, which %d claims: %v", who, driver, claimant, got)
+				}
+				if driver == who {
+					driver, claimant, used = claimant, nobody, now
+				} else if claimant == who {
+					claimant = nobody
+				}
+			}
+			if h.driver != driver || h.claimant != claimant {
+				t.Fatalf("%d drives and %d claims, want %d and %d", h.driver, h.claimant, driver, claimant)
+			}
+		}
+	}
+	if handovers < 100 || refusals < 100 || timeouts < 100 {
+		t.Errorf("%d handovers, %d refusals, %d timeouts: the schedule is too dull", handovers, refusals, timeouts)
+	}
+}
+
+// FuzzHelm has any schedule of two clients, and looks for a command of one that comes through while the other drives.
+func FuzzHelm(f *testing.F) {
+	f.Add([]byte{0x10, 0x21, 0x13, 0xf0, 0x20})
+	f.Fuzz(func(t *testing.T, schedule []byte) {
+		var h helm[int]
+		now := time.Now()
+		lastDrive, mayPass := 0, true // who drove last, and whether something has happened that lets another drive
+		var lastAt time.Time
+		for _, b := range schedule {
+			who := int(b&1) + 1
+			step := time.Duration(b>>4) * time.Second
+			now = now.Add(step)
+			switch b >> 1 & 7 {
+			case 0, 1:
+				if !h.take(who, now) {
+					continue
+				}
+				if who != lastDrive && lastDrive != 0 && !mayPass && now.Sub(lastAt) < min(helmIdle, claimTime) {
+					t.Fatalf("%d drives while %d does", who, lastDrive)
+				}
+				lastDrive, lastAt, mayPass = who, now, false
+			case 2:
+				h.claim(who, now)
+			case 3:
+				mayPass = h.grant(who, now) || mayPass
+			case 4:
+				h.refuse(who, now)
+			case 5:
+				mayPass = h.release(who, now) && h.driver != lastDrive || mayPass
+			default:
+				h.settle(now)
+			}
+		}
+	})
+}
+
+// In a shared helm whoever drives is the driver, and there are no claims.
+func TestHelmShared(t *testing.T) {
+	h := helm[int]{shared: true}
+	now := time.Now()
+	for _, who := range []int{1, 2, 1, 3} {
+		if !h.take(who, now) || h.driver != who {
+			t.Errorf("%d may not drive: %+v", who, h)
+		}
+	}
+	if got := h.claim(2, now); got != taken || h.driver != 2 {
+		t.Errorf("a claim of a shared helm is %d", got)
 	}
 }

@@ -27,7 +27,7 @@ func TestLogIsNotTheClients(t *testing.T) {
 	}
 	c, _ := dial(t, addr)
 	c.send("up")
-	if log.expect(t, "took the free helm"); strings.Contains(log.String(), "\x9b") || strings.Count(log.String(), "turned a request away") != 1 {
+	if log.expect(t, "it was free"); strings.Contains(log.String(), "\x9b") || strings.Count(log.String(), "turned a request away") != 1 {
 		t.Errorf("the log is %q", log)
 	}
 }
@@ -38,7 +38,7 @@ func TestLogThatBlocks(t *testing.T) {
 	in, out := io.Pipe()
 	logIn, logOut := io.Pipe() // nobody reads it
 	code := make(chan int, 1)
-	go func() { code <- run(ctx, t.Context(), []string{"-addr", "127.0.0.1:0"}, noEnv, out, logOut) }()
+	go func() { code <- run(ctx, t.Context(), []string{"-open", "-addr", "127.0.0.1:0"}, noEnv, out, logOut) }()
 	addr := announced(t, in)
 	for range 3 {
 		c, _ := dial(t, addr)
@@ -65,7 +65,7 @@ func TestHTTP(t *testing.T) {
 		says    string
 	}{
 		{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 200, "<title>"},
-		{"GET /?token=1 HTTP/1.1\r\nHost: x\r\n\r\n", 200, "<title>"},
+		{"GET /?camera=1 HTTP/1.1\r\nHost: x\r\n\r\n", 200, "<title>"},
 		{"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", 200, ""},
 		{"GET /app.js HTTP/1.1\r\nHost: x\r\n\r\n", 200, "WebSocket"},
 		{"GET /state HTTP/1.1\r\nHost: x\r\n\r\n", 200, `"op":"state"`},

@@ -24,7 +24,7 @@ func TestTenThousandViewers(t *testing.T) {
 	if limit.Max < crowd+500 {
 		t.Fatalf("this test needs %d open files, but the hard limit is %d: raise it with `ulimit -Hn %d` as root", crowd+500, limit.Max, crowd+500)
 	}
-	cmd := command(t, "-addr", "127.0.0.1:0")
+	cmd := command(t, "-open", "-addr", "127.0.0.1:0")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -104,7 +104,7 @@ func help(w io.Writer) {
 }
 
 func runServe(ctx, hurry context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	cfg, err := loadConfig(args, getenv)
+	cfg, err := loadServe(args, getenv)
 	if err != nil {
 		return err
 	}

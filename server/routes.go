@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"runtime"
 	"time"
 
@@ -13,11 +15,25 @@ import (
 // routes is what net/http serves.
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /", newPage(web.Files))
+	files := newPage(web.Files)
+	mux.Handle("GET /", files)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Query().Has("token"):
+			s.logIn(w, r)
+		case s.admits(w, r, view):
+			files.ServeHTTP(w, r)
+		}
+	})
 	mux.HandleFunc("GET /state", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		w.Write(append(s.publisher.snapshot(), '\n'))
+		if s.admits(w, r, view) {
+			writeJSON(w, s.publisher.snapshot())
+		}
+	})
+	mux.HandleFunc("GET /drivelog", func(w http.ResponseWriter, r *http.Request) {
+		if s.admits(w, r, control) {
+			writeJSON(w, encode(s.audit.list()))
+		}
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -50,11 +66,78 @@ func (s *server) routes() http.Handler {
 			}
 			return
 		}
+		if !s.cfg.isOurs(r.Host) {
+			refusal := misdirected(r.Host)
+			http.Error(w, refusal.Reason, refusal.Status)
+			return
+		}
 		if r.URL.Path == "" {
 			r.URL.Path = "/" // of http://host (RFC 9110 section 4.2.3)
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+func writeJSON(w http.ResponseWriter, p []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Write(append(p, '\n'))
+}
+
+// admits tells whether who sent a request has a role; else it answers it.
+func (s *server) admits(w http.ResponseWriter, r *http.Request, least role) bool {
+	from := remote(r)
+	got, err := s.access.role(credentialsOf(r, from), time.Now())
+	if err == nil && got < least {
+		err = errNoToken
+	}
+	if err != nil {
+		s.refusePage(w, r, err)
+	}
+	return err == nil
+}
+
+// logIn has a browser keep the token of the address it was given, and forget the address: it would stay in its history,
+// and in pictures of its window.
+func (s *server) logIn(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	token := query.Get("token")
+	if !s.cfg.Open {
+		if _, err := s.access.check(token, remote(r), time.Now()); err != nil {
+			s.refusePage(w, r, err)
+			return
+		}
+		s.access.setCookie(w, token, r.TLS != nil)
+	}
+	query.Del("token")
+	w.Header().Set("Cache-Control", "no-store")
+	clean := url.URL{Path: "/", RawQuery: query.Encode()}
+	http.Redirect(w, r, clean.String(), http.StatusSeeOther)
+}
+
+// refusePage answers who was not let in: a browser with a page that asks for the token.
+func (s *server) refusePage(w http.ResponseWriter, r *http.Request, err error) {
+	refusal := s.refuseLogin(err, remote(r))
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	if refusal.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer") // RFC 6750 section 3
+	} else {
+		h.Set("Retry-After", "60")
+	}
+	if r.URL.Path != "/" {
+		http.Error(w, refusal.Reason, refusal.Status)
+		return
+	}
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(refusal.Status)
+	web.Login.Execute(w, refusal.Reason)
+}
+
+// remote returns the address that a request comes from.
+func remote(r *http.Request) netip.Addr {
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return from.Addr()
 }
 
 // newHTTPServer serves s.routes.

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -38,24 +37,26 @@ type server struct {
 	decks     []*deck
 	handover  *handover
 	gate      *gate
+	access    *access
+	bridge    *bridge
+	audit     *audit
+	messages  limit // of a client
 	settler   *settler
 	log       *zap.Logger
 	trouble   *zap.Logger // what clients do wrong: one line a minute for each class
 	httpLog   *log.Logger
 
-	welcomeControl, welcomeView welcome
+	welcomes [control + 1]welcome // by role
 
-	lastID atomic.Uint64 // of the viewers
+	lastID atomic.Uint64 // of the clients
 
-	// The helm's decision and the command's way into the car's mailbox are one step under mu, so that the car gets
-	// the commands in the order in which the helm let them through: none of a former driver comes after the new one's.
-	mu   sync.Mutex
-	helm helm
+	// Owned by the car's goroutine.
+	lastCause, lastFault string
 }
 
 // newServer opens the port and the lines. Nothing moves and nobody is served before run.
 func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, error) {
-	s := &server{cfg: cfg, publisher: newPublisher(), log: logger}
+	s := &server{cfg: cfg, publisher: newPublisher(), audit: newAudit(logger), log: logger}
 	s.trouble = logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(c, time.Minute, 1, 0)
 	}))
@@ -72,7 +73,9 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 		return nil, nil, err
 	}
 	s.handover = newHandover(net.TCPAddrFromAddrPort(listeners[0].Addr()))
-	s.gate = newGate(cfg.MaxConns, cfg.MaxPerAddr)
+	s.gate = newGate(cfg.MaxConns, cfg.MaxPerAddr, limit{cfg.MaxNewPerAddr, 4 * cfg.MaxNewPerAddr})
+	s.messages = limit{cfg.MaxMessages, 2 * cfg.MaxMessages}
+	s.access = newAccess(cfg.Open, cfg.Tokens.Control, cfg.Tokens.View, fmt.Sprint(listeners[0].Addr().Port()))
 	s.settler = newSettler()
 
 	if s.car, s.where, err = newCar(cfg, s.carChanged); err != nil {
@@ -82,8 +85,10 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 		return nil, nil, fmt.Errorf("%s: %w", cfg.file, err)
 	}
 	s.carChanged(s.car.State())
-	s.welcomeControl = newWelcome("control", s.car.TTL(), s.where, cfg.Camera.URL)
-	s.welcomeView = newWelcome("view", s.car.TTL(), s.where, cfg.Camera.URL)
+	s.bridge = newBridge(s.car, s.publisher, s.audit, cfg.Helm == helmShared)
+	for _, r := range []role{view, control} {
+		s.welcomes[r] = newWelcome(r, s.car.TTL(), s.where, cfg.Camera.URL)
+	}
 	return s, listeners, nil
 }
 
@@ -171,6 +176,7 @@ func (s *server) run(ctx, hurry context.Context, listeners []*netpoll.Listener, 
 		s.acceptor.Close()
 	}
 	s.sayGoodbye(hurry)
+	s.bridge.close()
 	s.settler.stop()
 	web.Close()
 	http.Wait()
@@ -232,7 +238,7 @@ func (s *server) announce(addr netip.AddrPort, stdout io.Writer) {
 	url := fmt.Sprintf("http://%s/", net.JoinHostPort(host, fmt.Sprint(addr.Port())))
 	s.log.Info("started", zap.String("url", url), zap.String("car", s.where), zap.Bool("open", s.cfg.Open),
 		zap.Int("loops", s.cfg.Loops), zap.String("version", version()))
-	fmt.Fprintf(stdout, "open %s in a browser\n", url)
+	fmt.Fprintf(stdout, "open %s%s in a browser\n", url, s.cfg.Tokens.query())
 	switch {
 	case !s.cfg.simulated():
 		fmt.Fprintf(stdout, "the car is real: its lines are on GPIO chip %s\n", s.where)
@@ -241,23 +247,26 @@ func (s *server) announce(addr netip.AddrPort, stdout io.Writer) {
 	default:
 		fmt.Fprintln(stdout, "the car is simulated: no GPIO line is touched; -config FILE with a [motors] section drives a real one")
 	}
-	if !s.cfg.Open {
-		fmt.Fprintln(stdout, "only clients on this computer, by localhost or an IP address, may drive, others watch; -open lets anyone drive")
+	switch {
+	case s.cfg.Open:
+		fmt.Fprintln(stdout, "anyone who reaches it may drive, as -open asks")
+	case s.cfg.Tokens.made:
+		fmt.Fprintln(stdout, "who has no token only watches; this one is good until roverd ends (see the README for one that stays, and -open)")
+	case s.cfg.Tokens.View != "":
+		fmt.Fprintln(stdout, "who drives or watches needs a token of the configuration: add ?token=... to the address")
+	default:
+		fmt.Fprintln(stdout, "who drives needs the token of the configuration: add ?token=... to the address; others watch")
 	}
 }
 
-// join makes a guest, which asked for host, a viewer, on the goroutine of its loop.
-func (s *server) join(g *guest, c *netpoll.Conn, host string) *viewer {
-	v := &viewer{deck: g.deck, conn: c, id: s.lastID.Add(1), place: g.place, control: s.cfg.Open || g.local && isLocal(host)}
+// join makes a guest a viewer, on the goroutine of its loop.
+func (s *server) join(g *guest, c *netpoll.Conn, r role) *viewer {
+	v := &viewer{deck: g.deck, conn: c, id: s.lastID.Add(1), place: g.place, role: r}
 	v.deck.add(v)
 	s.publisher.crowd(1)
 	s.settler.joined()
 	c.SetDeadline(pingAfter)
-	welcome := &s.welcomeView
-	if v.control {
-		welcome = &s.welcomeControl
-	}
-	v.deck.scratch = welcome.append(v.deck.scratch[:0], v.id)
+	v.deck.scratch = s.welcomes[r].append(v.deck.scratch[:0], v.id)
 	v.send(ws.OpText, v.deck.scratch)
 	v.show(v.deck.topic.Load())
 	if v.deck.leaving {
@@ -266,98 +275,20 @@ func (s *server) join(g *guest, c *netpoll.Conn, host string) *viewer {
 	return v
 }
 
-// isLocal tells whether a host is localhost or an IP address. Any other name may be that of a site which had it lead to
-// this computer after its page was loaded (DNS rebinding): browsers take the car for a part of that site then, and have
-// its page drive in the name of whoever looks at it. These names no site can have (RFC 6761 section 6.3).
-func isLocal(host string) bool {
-	name := strings.ToLower(host)
-	if h, _, err := net.SplitHostPort(name); err == nil {
-		name = h
-	}
-	_, err := netip.ParseAddr(strings.Trim(name, "[]"))
-	return err == nil || name == "localhost" || strings.HasSuffix(name, ".localhost")
-}
-
-// stops tells whether a command is about standing still: that needs no helm, only the right to control.
-func stops(kind hardware.Kind) bool {
-	return kind == hardware.Stop || kind == hardware.EStop || kind == hardware.Reset
-}
-
-// command passes a viewer's command to the car if it may give it.
-func (s *server) command(v *viewer, cmd hardware.Command) error {
-	if !v.control {
-		return &wireError{notAllowed, "you may watch, not drive: only clients on the car's own computer may drive, and only if they " +
-			"connect to localhost or to an IP address, not to another name, unless roverd is started with -open"}
-	}
-	defer stepAside()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if stops(cmd.Kind) {
-		if cmd.Kind != hardware.Stop {
-			s.log.Info(map[hardware.Kind]string{hardware.EStop: "emergency stop", hardware.Reset: "emergency stop reset"}[cmd.Kind],
-				zap.String("by", viewerName(v.id)))
-		}
-		s.car.Do(cmd)
-		return nil
-	}
-	before := s.helm.driver
-	if !s.helm.take(v.id, cmd.At) {
-		return &wireError{notDriver, fmt.Sprintf("%s drives; wait until it leaves or has been silent for %s", viewerName(before), helmIdle)}
-	}
-	s.car.Do(cmd)
-	if before != v.id {
-		s.driverChanged(v.id, "took the free helm")
-	}
-	return nil
-}
-
 // stepAside lets a loop give its processor to the car, if that has something to do. Loops that are busy with a crowd
 // would leave it none for as long as the scheduler lets them, which is 10 ms.
 func stepAside() { runtime.Gosched() }
 
-// leave ends a viewer. If it was the driver, the car stops at once.
-func (s *server) leave(v *viewer) {
-	s.publisher.crowd(-1)
-	s.mu.Lock()
-	drove := s.helm.release(v.id)
-	if drove {
-		s.car.Do(hardware.Command{Kind: hardware.Stop, Cause: hardware.CauseDisconnect, At: time.Now()})
-		s.driverChanged(0, "the driver disconnected")
-	}
-	s.mu.Unlock()
-	if drove {
-		stepAside()
-	}
-}
-
-// release frees the helm if v holds it, and reports whether it did.
-func (s *server) release(v *viewer, why string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.helm.release(v.id) {
-		return false
-	}
-	s.driverChanged(0, why)
-	return true
-}
-
-// driver returns who holds the helm, 0 if nobody does.
-func (s *server) driver() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.helm.driver
-}
-
-// driverChanged tells everyone who drives now. The caller holds mu.
-func (s *server) driverChanged(id uint64, why string) {
-	name := viewerName(id)
-	s.log.Info("driver", zap.String("now", name), zap.String("why", why))
-	s.publisher.change(func(m *stateMessage) { m.Driver = name })
-}
-
 // carChanged is told every new state of the car, on the car's goroutine.
 func (s *server) carChanged(state hardware.State) {
 	s.publisher.change(func(m *stateMessage) { m.setCar(state, s.car) })
+	if state.Cause != s.lastCause && state.Cause != "" {
+		s.audit.add(event{What: "stopped", Why: state.Cause})
+	}
+	if state.Fault != s.lastFault && state.Fault != "" {
+		s.audit.add(event{What: "fault", Why: state.Fault})
+	}
+	s.lastCause, s.lastFault = state.Cause, state.Fault
 }
 
 // lost notes the end of a connection, unless it is an ordinary one.

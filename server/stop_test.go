@@ -22,7 +22,7 @@ func TestStoppingSaysGoodbye(t *testing.T) {
 	code := make(chan int, 1)
 	log := newLogBuffer()
 	go func() {
-		code <- run(ctx, t.Context(), []string{"-addr", "127.0.0.1:0", "-loops", "3"}, noEnv, out, log)
+		code <- run(ctx, t.Context(), []string{"-open", "-addr", "127.0.0.1:0", "-loops", "3"}, noEnv, out, log)
 	}()
 	c, _ := dial(t, announced(t, in))
 	c.send("up")
@@ -57,7 +57,7 @@ func (l *failingLines) Close() error         { return nil }
 // serveOn serves a car on lines, and returns what to stop it with, and where its end is told.
 func serveOn(t *testing.T, lines hardware.Lines, config string, log *logBuffer) (addr string, stop func(), ended chan error) {
 	t.Helper()
-	cfg, err := loadConfig([]string{"-addr", "127.0.0.1:0", "-config", write(t, config)}, noEnv)
+	cfg, err := loadConfig([]string{"-open", "-addr", "127.0.0.1:0", "-config", write(t, config)}, noEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +67,7 @@ func serveOn(t *testing.T, lines hardware.Lines, config string, log *logBuffer) 
 		t.Fatal(err)
 	}
 	s.car = hardware.New(cfg.car(), lines, nil, s.carChanged)
+	s.bridge.car = s.car
 	ctx, stop := context.WithCancel(context.Background())
 	in, out := io.Pipe()
 	ended = make(chan error, 1)
@@ -127,7 +128,7 @@ func TestFaultWhileDriving(t *testing.T) {
 
 // `roverd 2>&1 | tee log`, and tee goes: by default the next line logged would end the process, with the wheels turning.
 func TestClosedPipeIsSurvived(t *testing.T) {
-	cmd := command(t, "-addr", "127.0.0.1:0")
+	cmd := command(t, "-open", "-addr", "127.0.0.1:0")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +179,7 @@ func TestGoodbyeToACrowd(t *testing.T) {
 	in, out := io.Pipe()
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, t.Context(), []string{"-addr", "127.0.0.1:0"}, noEnv, out, io.Discard)
+		code <- run(ctx, t.Context(), []string{"-open", "-addr", "127.0.0.1:0"}, noEnv, out, io.Discard)
 		out.Close()
 	}()
 	addr := announced(t, in)

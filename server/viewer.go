@@ -2,9 +2,9 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
-	"roverd/hardware"
 	"roverd/netpoll"
 	"roverd/server/websocket"
 
@@ -25,8 +25,8 @@ const (
 
 var errSilent = fmt.Errorf("no answer to a ping within %s", pongTime)
 
-// viewer is one WebSocket client, driver or not. All of it belongs to the goroutine of its loop, except that Done is
-// called from anywhere.
+// viewer is one WebSocket client. All of it belongs to the goroutine of its loop. It is small, as most only watch: what one
+// needs that has something to say is its pilot.
 type viewer struct {
 	deck    *deck
 	conn    *netpoll.Conn
@@ -35,8 +35,10 @@ type viewer struct {
 	index   int32  // in deck.viewers; -1 when it has left
 	shown   uint32 // version of the last state sent
 	place   uint32 // at the gate
-	control bool   // it may drive
+	role    role   // as it came
 	pinged  bool   // and has said nothing since
+	speaks  bool   // it has a pilot
+	driving bool   // see drives
 }
 
 // Data reads the client's messages.
@@ -52,10 +54,20 @@ func (v *viewer) Data(c *netpoll.Conn, p []byte) {
 
 func (v *viewer) message(op ws.OpCode, p []byte) {
 	if op == ws.OpBinary {
-		v.refuse(&wireError{isBinary, fmt.Sprintf("a binary frame of %d bytes: send commands as text frames", len(p))})
+		v.pilot().refuse(noID, refusal(isBinary, "a binary frame of %d bytes: send commands as text frames", len(p)))
 		return
 	}
-	v.command(p, v.deck.now)
+	v.pilot().message(p, v.deck.now)
+}
+
+// pilot returns the viewer's pilot.
+func (v *viewer) pilot() *pilot {
+	p := v.deck.pilots[v]
+	if p == nil {
+		p = newPilot(v.deck, v, v.id, v.role)
+		v.deck.pilots[v], v.speaks = p, true
+	}
+	return p
 }
 
 func (v *viewer) pong(p []byte) { v.send(ws.OpPong, p) }
@@ -68,31 +80,17 @@ func (v *viewer) fail(err error) {
 
 func (v *viewer) gone() bool { return v.index < 0 }
 
-func (v *viewer) command(p []byte, at time.Time) {
-	cmd, err := parseCommand(p, v.deck.srv.cfg.Camera.Step)
-	if err == nil {
-		cmd.At, cmd.From = at, v
-		err = v.deck.srv.command(v, cmd)
-	}
-	if err != nil {
-		if refusal, ok := err.(*wireError); ok && refusal.code == notDriver {
-			v.conn.Prefer(false)
-		}
-		v.refuse(err)
-		return
-	}
-	if !stops(cmd.Kind) {
-		v.conn.Prefer(true) // it drives: its next command overtakes everyone
+// say, drives and peer are for the pilot.
+func (v *viewer) say(message []byte) { v.send(ws.OpText, message) }
+
+func (v *viewer) peer() netip.Addr { return v.conn.Peer().Addr() }
+
+func (v *viewer) drives(yes bool) {
+	v.driving = yes
+	v.conn.Prefer(yes) // its next command overtakes everyone
+	if yes {
 		v.conn.SetDeadline(helmIdle)
 	}
-}
-
-// Done sends the car's answer.
-func (v *viewer) Done(_ hardware.Command, r hardware.Result) { v.deck.answer(v, r) }
-
-func (v *viewer) refuse(err error) {
-	v.deck.scratch = appendError(v.deck.scratch[:0], err)
-	v.send(ws.OpText, v.deck.scratch)
 }
 
 // send queues a frame that the client is owed.
@@ -115,12 +113,11 @@ func (v *viewer) show(f *frame) {
 // Drained shows the client what it has missed.
 func (v *viewer) Drained(*netpoll.Conn) { v.show(v.deck.topic.Load()) }
 
-// Expired frees the helm of a driver that has been silent (its car stands since the last command's time to live), and
-// finds out about peers that went without a word.
+// Expired finds out about peers that went without a word, and about drivers that have stopped driving.
 func (v *viewer) Expired(c *netpoll.Conn) {
-	c.Prefer(false) // each command of a driver renews the deadline
 	switch {
-	case v.deck.srv.release(v, "idle"):
+	case v.driving:
+		v.drives(false) // each command renews the deadline
 		c.SetDeadline(pingAfter)
 	case v.pinged:
 		v.drop(errSilent)
@@ -151,7 +148,7 @@ func (v *viewer) Closed(c *netpoll.Conn, err error) {
 	v.leave()
 }
 
-// leave takes the viewer out of the crowd, and stops the car if it drove.
+// leave takes the viewer out of the crowd, and its pilot from the helm.
 func (v *viewer) leave() {
 	if v.gone() {
 		return
@@ -159,5 +156,9 @@ func (v *viewer) leave() {
 	v.conn.Prefer(false)
 	v.deck.remove(v)
 	v.index = -1
-	v.deck.srv.leave(v)
+	v.deck.srv.publisher.crowd(-1)
+	if v.speaks {
+		v.deck.pilots[v].leave()
+		delete(v.deck.pilots, v)
+	}
 }

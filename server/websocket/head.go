@@ -99,6 +99,7 @@ type Head struct {
 	keys, versions, origins   uint16
 	hosts, lengths, encodings uint16
 	key, version, origin      []byte
+	authorization, cookie     string
 }
 
 // ParseHead reads a whole head, found by HeadLength, by RFC 9112 sections 3 and 5 to 7. What other servers might
@@ -225,6 +226,10 @@ func (h *Head) field(name, value []byte) error {
 		h.connection = h.connection || hasToken(value, "upgrade")
 	case is("Origin"):
 		h.origins, h.origin = h.origins+1, value
+	case is("Authorization"):
+		h.authorization = join(h.authorization, ", ", value)
+	case is("Cookie"):
+		h.cookie = join(h.cookie, "; ", value)
 	case is("Sec-WebSocket-Key"):
 		h.keys, h.key = h.keys+1, value
 	case is("Sec-WebSocket-Version"):
@@ -242,6 +247,13 @@ func (h *Head) field(name, value []byte) error {
 		})
 	}
 	return nil
+}
+
+func join(list, separator string, value []byte) string {
+	if list == "" {
+		return string(value)
+	}
+	return list + separator + string(value)
 }
 
 // authority returns the host that the client means, and perhaps a port: the target's goes before the field's

@@ -22,6 +22,8 @@ type Request struct {
 	URL    *url.URL
 	Host   string
 	Origin string // empty when the client is not a browser
+	// The fields of these names, as they came; several are joined as RFC 9110 section 5.2 and RFC 6265 section 5.4 have it.
+	Authorization, Cookie string
 }
 
 // Upgrader answers opening handshakes (RFC 6455 section 4.2), one after the other: a crowd that arrives at once must not
@@ -101,7 +103,7 @@ func (h *Head) handshake() (req Request, err error) {
 	case h.origins == 1 && len(h.origin) == 0: // RFC 6454 section 7.1: who must not tell says null
 		return req, bad("the Origin is empty")
 	}
-	return Request{URL: h.URL, Host: host, Origin: string(h.origin)}, nil
+	return Request{h.URL, host, string(h.origin), h.authorization, h.cookie}, nil
 }
 
 // clientKey is the key every request of this package sends. It only has to be well-formed: its purpose, to make sure

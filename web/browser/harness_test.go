@@ -153,7 +153,7 @@ func startWired(t *testing.T, wiring, camera string) *car {
 
 func (c *car) start(addr string) {
 	c.t.Helper()
-	c.cmd = exec.Command(roverd, "-addr", addr, "-config", c.config, "-log-level", "warn")
+	c.cmd = exec.Command(roverd, "-open", "-addr", addr, "-config", c.config, "-log-level", "warn")
 	c.cmd.Stderr = os.Stderr
 	stdout, err := c.cmd.StdoutPipe()
 	if err == nil {

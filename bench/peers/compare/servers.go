@@ -58,7 +58,7 @@ var servers = []*server{
 		return []string{b.raw, strconv.Itoa(port), "websocket"}
 	}},
 	{name: "roverd", rover: true, command: func(b *builds, port int, sc *scenario) []string {
-		c := []string{b.roverd, "-sim", "-config", b.car, "-log-level", "error", "-addr", address(port)}
+		c := []string{b.roverd, "-sim", "-open", "-config", b.car, "-log-level", "error", "-addr", address(port)}
 		if sc.path == "/echo" {
 			c = append(c, "-echo")
 		}

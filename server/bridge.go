@@ -1,0 +1,202 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	"roverd/hardware"
+)
+
+// causeHandover is why the car stops when somebody else gets the helm.
+const causeHandover = "handover"
+
+// bridge is where the helm and the car are: what the pilots ask for goes through it. The helm's decision and the command's
+// way into the car's mailbox are one step under mu, so that the car gets the commands in the order in which the helm let
+// them through: none of a former driver comes after the new one's.
+type bridge struct {
+	// Fixed.
+	car       *hardware.Car
+	publisher *publisher
+	audit     *audit
+
+	mu    sync.Mutex
+	helm  helm[*pilot]
+	alarm *time.Timer // has the helm settle
+	due   time.Time   // when the alarm goes off; zero if it is off
+}
+
+func newBridge(car *hardware.Car, p *publisher, a *audit, shared bool) *bridge {
+	b := &bridge{car: car, publisher: p, audit: a, helm: helm[*pilot]{shared: shared}}
+	b.alarm = time.AfterFunc(time.Hour, b.settle)
+	b.alarm.Stop()
+	return b
+}
+
+var (
+	errNoClaim = &wireError{"no_claim", "nobody asks you for the helm"}
+	errNoHelm  = &wireError{notDriver, "you do not drive"}
+)
+
+// command passes a command to the car, if its pilot may give it.
+func (b *bridge) command(p *pilot, cmd hardware.Command, now time.Time) error {
+	defer stepAside()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if stops(cmd.Kind) {
+		if cmd.Kind != hardware.Stop || b.helm.driver != p { // else it is ordinary driving
+			b.audit.add(event{What: stopNames[cmd.Kind], Who: p.String()})
+		}
+		b.car.Do(cmd)
+		return nil
+	}
+	before := b.helm
+	took := b.helm.take(p, now)
+	b.changed(before, "it was free", "", now)
+	if !took {
+		return refusal(notDriver, "%s drives; send claim to ask for the helm", b.helm.driver)
+	}
+	b.car.Do(cmd)
+	return nil
+}
+
+var stopNames = map[hardware.Kind]string{hardware.Stop: "stop", hardware.EStop: "estop", hardware.Reset: "reset"}
+
+// claim asks for the helm, and tells whether p has it.
+func (b *bridge) claim(p *pilot, now time.Time) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.helm
+	got := b.helm.claim(p, now)
+	b.changed(before, "it was free", "", now)
+	switch got {
+	case othersClaim:
+		return false, refusal("claimed", "%s has asked for the helm already", b.helm.claimant)
+	case stillRefused:
+		return false, refusal(isRefused, "%s keeps the helm: ask again in %s", b.helm.driver, b.helm.refusedUntil.Sub(now).Round(time.Second))
+	}
+	return got == taken, nil
+}
+
+// grant gives the helm from p to the claimant.
+func (b *bridge) grant(p *pilot, now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.helm
+	granted := b.helm.grant(p, now)
+	b.changed(before, "the driver granted it", causeHandover, now)
+	if !granted {
+		return errNoClaim
+	}
+	return nil
+}
+
+// refuse keeps the helm for p.
+func (b *bridge) refuse(p *pilot, now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.helm
+	refused := b.helm.refuse(p, now)
+	b.changed(before, "the claim was not answered", causeHandover, now)
+	if !refused {
+		return errNoClaim
+	}
+	who := before.claimant
+	who.deck.answer(answer{pilot: who, id: noID, result: hardware.Result{Err: refusal(isRefused, "%s keeps the helm", p)}})
+	return nil
+}
+
+// release gives p's helm back, or its claim up.
+func (b *bridge) release(p *pilot, now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.helm
+	had := b.helm.release(p, now)
+	b.changed(before, "the driver gave it back", "", now)
+	if !had {
+		return errNoHelm
+	}
+	return nil
+}
+
+// leave is the end of a pilot. If it drove, the car stops at once.
+func (b *bridge) leave(p *pilot, now time.Time) {
+	b.mu.Lock()
+	before := b.helm
+	drove := before.driver == p
+	b.helm.release(p, now)
+	b.changed(before, "the driver disconnected", hardware.CauseDisconnect, now)
+	b.mu.Unlock()
+	if drove {
+		stepAside()
+	}
+}
+
+// settle lets time have its effect on the helm. It runs on a goroutine of its own.
+func (b *bridge) settle() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.due = time.Time{}
+	before := b.helm
+	b.helm.settle(now)
+	why := "the driver was silent"
+	if before.claimant != nil {
+		why = "the claim was not answered"
+	}
+	b.changed(before, why, causeHandover, now)
+}
+
+// changed deals with what has become of the helm since before, and why: cause is what the car's stop has to say, if it
+// has to stop. The caller holds mu.
+func (b *bridge) changed(before helm[*pilot], why, cause string, now time.Time) {
+	h := &b.helm
+	if next := h.next(); !next.IsZero() && (b.due.IsZero() || next.Before(b.due)) {
+		b.due = next
+		b.alarm.Reset(time.Until(next))
+	}
+	if h.driver == before.driver && h.claimant == before.claimant {
+		return
+	}
+	if h.driver != before.driver {
+		passes := h.shared && h.driver != nil // it is still everyone's
+		if before.driver != nil && !passes && now.Sub(before.used) < helmIdle {
+			b.car.Do(hardware.Command{Kind: hardware.Stop, Cause: cause, At: now})
+		}
+		if before.driver == nil || !passes {
+			b.audit.add(event{What: "driver", Who: h.driver.String(), Before: before.driver.String(), Why: why})
+		}
+	}
+	if h.claimant != nil && h.claimant != before.claimant {
+		b.audit.add(event{What: "claim", Who: h.claimant.String(), Before: h.driver.String()})
+		h.driver.deck.answer(answer{pilot: h.driver, message: encodeClaim(h.claimant.String(), h.claimant.name)})
+	}
+	b.tell()
+}
+
+// tell has everyone know who drives. The caller holds mu.
+func (b *bridge) tell() {
+	driver, name, claim := b.helm.driver.String(), "", b.helm.claimant.String()
+	if b.helm.driver != nil {
+		name = b.helm.driver.name
+	}
+	b.publisher.change(func(m *stateMessage) { m.Driver, m.Name, m.Claim = driver, name, claim })
+}
+
+// rename gives a pilot a name.
+func (b *bridge) rename(p *pilot, name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p.name = name; p == b.helm.driver {
+		b.tell()
+	}
+}
+
+// close ends the alarm.
+func (b *bridge) close() { b.alarm.Stop() }
+
+// driver returns who has the helm, nil if nobody has.
+func (b *bridge) driver() *pilot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.helm.driver
+}
