@@ -150,7 +150,7 @@ func judge(cfg *config, car *hardware.Config, board *hardware.Inspection) findin
 	p.judgeBoot(&f)
 	p.judgeBuses(&f)
 	p.judgePWMPins(&f)
-	f.judgeRelease(board, p.label())
+	f.judgeRelease(board, p.label(), cfg.Guard)
 	return f
 }
 
@@ -287,8 +287,11 @@ func permit(subsystem, group, user string) string {
 func isPi(board *hardware.Inspection) bool { return strings.Contains(board.Model, "Raspberry Pi") }
 
 // judgeRelease says what becomes of the outputs when the process is killed. label is of the chip that they are on.
-func (f *findings) judgeRelease(board *hardware.Inspection, label string) {
-	const guard = "the guard process then switches them off"
+func (f *findings) judgeRelease(board *hardware.Inspection, label string, guarded bool) {
+	guard, runOn := "the guard process then switches them off", good
+	if !guarded {
+		guard, runOn = "nothing switches them off then, since guard = false", fair
+	}
 	module := "pinctrl_bcm2835"
 	if label == "pinctrl-rp1" {
 		module = "pinctrl_rp1"
@@ -300,13 +303,13 @@ func (f *findings) judgeRelease(board *hardware.Inspection, label string) {
 		f.add(fair, "kill -9", "this kernel keeps released lines as they are, so the motors would run on; %s. "+
 			"dtparam=strict_gpiod in config.txt has the kernel itself let go of them", guard)
 	case known:
-		f.add(good, "kill -9", "this kernel makes released lines inputs again; %s", guard)
+		f.add(good, "kill -9", "this kernel makes released lines inputs again")
 	default:
-		f.add(good, "kill -9", "this kernel does not say what becomes of released lines; %s", guard)
+		f.add(runOn, "kill -9", "this kernel does not say what becomes of released lines; %s", guard)
 	}
 	for _, l := range board.Lines {
 		if l.PWM() {
-			f.add(good, "kill -9", "PWM channels go on without their program; %s", guard)
+			f.add(runOn, "kill -9", "PWM channels go on without their program; %s", guard)
 			return
 		}
 	}

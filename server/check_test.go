@@ -207,6 +207,11 @@ func TestCheckJudges(t *testing.T) {
 		// Release.
 		{"a kernel that keeps released lines", pi4, "pinctrl-bcm2711", l298n, func(b *hardware.Inspection) { b.Persist["pinctrl_bcm2835"] = true },
 			[]finding{{fair, "kill -9", "dtparam=strict_gpiod"}}},
+		{"a kernel that keeps them, without a guard", pi4, "pinctrl-bcm2711", "guard = false\n" + l298n, func(b *hardware.Inspection) { b.Persist["pinctrl_bcm2835"] = true },
+			[]finding{{fair, "kill -9", "nothing switches them off then, since guard = false. dtparam=strict_gpiod"}}},
+		{"a kernel that lets go of them, without a guard", pi4, "pinctrl-bcm2711", "guard = false\n" + l298n, nil, nil},
+		{"PWM without a guard", pi4, "pinctrl-bcm2711", "guard = false\n" + pwm("fe20c000.pwm", "GPIO22 GPIO27 GPIO17"), hasPWM("fe20c000.pwm", 2),
+			[]finding{{fair, "kill -9", "PWM channels go on without their program; nothing switches them off"}}},
 		{"a Pi 5 that keeps them", pi5, "pinctrl-rp1", l298n, func(b *hardware.Inspection) { b.Persist["pinctrl_rp1"] = true },
 			[]finding{{fair, "kill -9", "dtparam=strict_gpiod"}}},
 		{"a Pi 5 with the other's setting", pi5, "pinctrl-rp1", l298n, func(b *hardware.Inspection) { b.Persist["pinctrl_bcm2835"] = true }, nil},

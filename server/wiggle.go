@@ -38,7 +38,12 @@ func wiggle(ctx context.Context, cfg *config, in io.Reader, out io.Writer) (err 
 		states: make(chan hardware.State, 1), results: make(chan hardware.Result, 1), ended: make(chan error, 1),
 	}
 	defer stop()
-	fmt.Fprintln(out, "\nThis runs the motors, one at a time, for half a second each. Lift the wheels off the ground.")
+	fmt.Fprint(out, "\nThis runs the motors, one at a time, for half a second each.")
+	if cfg.simulated() {
+		fmt.Fprintln(out, " They are simulated: nothing moves.")
+	} else {
+		fmt.Fprintln(out, " Lift the wheels off the ground.")
+	}
 	answer, err := w.ask(ctx, "Type yes to go on: ")
 	if err != nil {
 		return err
