@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -196,12 +197,27 @@ func (c *config) readFile(file string) error {
 		return fmt.Errorf("config: %s:%d: unknown key %q", file, line, strings.Join(unknown.Errors[0].Key(), "."))
 	case errors.As(err, &wrong):
 		line, column := wrong.Position()
-		return fmt.Errorf("config: %s:%d:%d: %s", file, line, column, strings.TrimPrefix(wrong.Error(), "toml: "))
+		return fmt.Errorf("config: %s:%d:%d: %s", file, line, column, explain(wrong))
 	case err != nil:
 		return fmt.Errorf("config: %s: %w", file, err)
 	}
 	c.file = file
 	return nil
+}
+
+// wrongType is what go-toml says of a value of another type than its key has.
+var wrongType = regexp.MustCompile(`cannot decode TOML (\w+) into struct field .* of type (\S+)`)
+
+// explain says what is wrong in the words of the file, not in those of the program.
+func explain(e *toml.DecodeError) string {
+	text := strings.TrimPrefix(e.Error(), "toml: ")
+	m := wrongType.FindStringSubmatch(text)
+	if m == nil {
+		return text
+	}
+	want := map[string]string{"string": "text in quotes", "bool": "true or false", "int": "a whole number", "float64": "a number",
+		"main.list": `a list, as in ["a", "b"]`, "main.duration": `a time in quotes, as in "500ms"`}[m[2]]
+	return fmt.Sprintf("%s: want %s, not %s", strings.Join(e.Key(), "."), cmp.Or(want, "a table"), m[1])
 }
 
 // check finds what is wrong beyond the form.

@@ -111,7 +111,8 @@ func TestConfigErrors(t *testing.T) {
 	}{
 		{"unknown key", "addr = \":1\"\n[motors.left]\nforwrd = \"GPIO1\"\n", nil, "", []string{"car.toml:3", "motors.left.forwrd"}},
 		{"not TOML", "addr = :1\n", nil, "", []string{"car.toml:1:"}},
-		{"wrong type", "loops = \"two\"\n", nil, "", []string{"car.toml:1:"}},
+		{"wrong type", "loops = \"two\"\n", nil, "", []string{"car.toml:1:9: loops: want a whole number, not string"}},
+		{"wrong type in a section", "[camera]\nstep = true\n", nil, "", []string{"car.toml:2:8: camera.step: want a number, not boolean"}},
 		{"wrong duration", "[drive]\nttl = \"fast\"\n", nil, "", []string{"car.toml", `"fast"`}},
 		{"ttl too long", "[drive]\nttl = \"1m\"\n", nil, "", []string{"car.toml", "drive.ttl", "50ms to 5s"}},
 		{"dead time", "[drive]\ndead_time = \"0s\"\n", nil, "", []string{"drive.dead_time", "1ms to 2s"}},
