@@ -204,9 +204,14 @@ func (s *server) sayGoodbye(hurry context.Context) {
 }
 
 func (s *server) openDecks(n int, fail func(error)) (err error) {
-	// Go takes a processor away from a thread in a system call after up to 20 ms, and the acceptor waits in one: without a
-	// processor to spare each wait of it could stop a loop, and with it the car, for so long.
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), n+1))
+	// Go takes a processor away from a thread in a system call after up to 20 ms, and the acceptor waits in one; so does
+	// the thread that makes a real car's pulses, which keeps its processor. Without some to spare each of their waits
+	// could stop a loop, or the car, for so long.
+	spare := 1
+	if !s.cfg.simulated() {
+		spare = 2
+	}
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), n+spare))
 	s.acceptor, err = netpoll.NewAcceptor(func(err error) { s.trouble.Error("accept", zap.Error(err)) })
 	if err != nil {
 		return err
