@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"roverd/netpoll"
@@ -14,60 +15,88 @@ const maxInFlight = 256
 // crowd is a number of viewers, or of whatever members there are.
 type crowd struct {
 	// Fixed by newCrowd.
-	loop   *netpoll.Loop
-	target *target
-	n      int
-	rate   float64
-	fail   context.CancelCauseFunc // ends the run
-	slots  chan struct{}           // holds an element for each handshake under way
-	member func() role             // makes the role of each; it passes on to the crowd what opens and ends. The crowd itself when nil
+	rig     *rig
+	name    string // of a member
+	n       int
+	sources []netip.Addr
+	slots   chan struct{} // holds an element for each handshake under way
+	// member makes the role of each, which passes on to the crowd what opens and ends; the crowd itself when nil.
+	member func() role
+	turns  bool // members are to be replaced: remember who came first
 
-	// Owned by gather's goroutine.
+	// Owned by the goroutine that gathers.
 	took time.Duration // to open them all
 
 	// Owned by the loop's goroutine, and by everybody once the loop is closed.
+	dialed     int
+	opens      int // so many opened
+	gone       int // so many ended after that
 	failed     int // never opened
-	lost       int // ended after they had opened
+	lost       int // ended after they had opened, and not by us
 	reasons    map[string]int
-	handshakes samples
-	got        received
+	handshakes histogram
+	members    []*client // with turns: the open ones, the oldest first, and ended ones in between
+	received   received
 }
 
 // received counts what a crowd was sent.
-type received struct {
-	Messages int64 `json:"messages"`
-	States   int64 `json:"states"` // the messages that tell a state of the car
-	Bytes    int64 `json:"bytes"`  // of payload
+type received struct{ messages, states, bytes int64 }
+
+func (g *rig) newCrowd(name string, n int) *crowd {
+	return &crowd{rig: g, name: name, n: n, sources: g.target.sources(n), slots: make(chan struct{}, maxInFlight),
+		reasons: map[string]int{}, handshakes: newHistogram()}
 }
 
-func newCrowd(loop *netpoll.Loop, t *target, n int, rate float64, fail context.CancelCauseFunc) *crowd {
-	return &crowd{loop: loop, target: t, n: n, rate: rate, fail: fail,
-		slots: make(chan struct{}, maxInFlight), reasons: map[string]int{}}
-}
-
-// gather opens the crowd and returns when each viewer has opened or failed, or ctx has ended.
+// gather opens the crowd and returns when each member has opened or failed, or ctx has ended.
 func (cr *crowd) gather(ctx context.Context) {
-	sources := cr.target.sources(cr.n)
 	start := time.Now()
 	defer func() { cr.took = time.Since(start) }()
 	for i := range cr.n {
-		if !sleepUntil(ctx, start.Add(time.Duration(i)*every(cr.rate))) || !cr.reserve(ctx) {
+		if !sleepUntil(ctx, start.Add(time.Duration(i)*every(cr.rig.o.openRate))) || !cr.reserve(ctx) {
 			return
 		}
-		cr.loop.Post(func() { dial(cr.loop, cr.target, sources[i%len(sources)], cr.role()) })
+		cr.rig.loop.Post(cr.dial)
 	}
 	for range maxInFlight { // who holds all the slots has seen the last handshake end
 		if !cr.reserve(ctx) {
 			return
 		}
 	}
+	for range maxInFlight {
+		<-cr.slots
+	}
 }
 
-func (cr *crowd) role() role {
-	if cr.member == nil {
-		return cr
+// dial opens one more, on the loop's goroutine.
+func (cr *crowd) dial() {
+	r := role(cr)
+	if cr.member != nil {
+		r = cr.member()
 	}
-	return cr.member()
+	from := cr.sources[cr.dialed%len(cr.sources)]
+	cr.dialed++
+	dial(cr.rig.loop, cr.rig.target, from, r, time.Now())
+}
+
+// churn replaces the oldest members, so many a second, until the time to, or ctx ends.
+func (cr *crowd) churn(ctx context.Context, rate float64, to time.Time) {
+	for at := time.Now(); at.Before(to); at = at.Add(every(rate)) {
+		if !sleepUntil(ctx, at) || !cr.reserve(ctx) {
+			return
+		}
+		cr.rig.loop.Post(func() {
+			for len(cr.members) > 0 {
+				oldest := cr.members[0]
+				cr.members = cr.members[1:]
+				if oldest.role != nil {
+					oldest.leave()
+					break
+				}
+			}
+			cr.dial()
+		})
+	}
+	sleepUntil(ctx, to)
 }
 
 // reserve waits for a slot.
@@ -81,23 +110,36 @@ func (cr *crowd) reserve(ctx context.Context) bool {
 }
 
 // recount has what is received counted from now on.
-func (cr *crowd) recount() { cr.loop.Post(func() { cr.got = received{} }) }
+func (cr *crowd) recount() { cr.rig.loop.Post(func() { cr.received = received{} }) }
 
-func (cr *crowd) opened(_ *client, took time.Duration) {
-	cr.handshakes = append(cr.handshakes, took)
+func (cr *crowd) opened(c *client, took time.Duration) {
+	cr.handshakes.add(took)
+	cr.opens++
+	cr.rig.connections.Add(1)
+	if cr.turns {
+		cr.members = append(cr.members, c)
+	}
 	<-cr.slots
 }
 
-func (cr *crowd) message(_ *client, p []byte) {
-	cr.got.Messages++
-	cr.got.Bytes += int64(len(p))
+func (cr *crowd) message(_ *client, p []byte, _ time.Time) {
+	cr.received.messages++
+	cr.received.bytes += int64(len(p))
 	if isState(p) {
-		cr.got.States++
+		cr.received.states++
 	}
+	cr.rig.note("messages", 0)
 }
 
 func (cr *crowd) ended(c *client, err error) {
-	err = cr.target.explain(err)
+	if c.open {
+		cr.gone++
+		cr.rig.connections.Add(-1)
+	}
+	if err == errLeft {
+		return
+	}
+	err = cr.rig.target.explain(err)
 	cr.reasons[err.Error()]++
 	if c.open {
 		cr.lost++
@@ -105,36 +147,38 @@ func (cr *crowd) ended(c *client, err error) {
 	}
 	cr.failed++
 	<-cr.slots
-	if len(cr.handshakes) == 0 {
-		cr.fail(err) // none has got in: no use in sending thousands more
+	if cr.opens == 0 {
+		cr.rig.fail(err) // none has got in: no use in sending thousands more
 	}
 }
 
-// crowdFigures is what is reported of a crowd.
-type crowdFigures struct {
-	Wanted      int            `json:"wanted"`
-	Opened      int            `json:"opened"`
-	Failed      int            `json:"failed"` // never opened
-	Lost        int            `json:"lost"`   // ended before the run did
-	Reasons     map[string]int `json:"reasons,omitempty"`
-	OpenSeconds float64        `json:"open_s"`
-	OpenRate    float64        `json:"open_per_s"`
-	Handshake   percentiles    `json:"handshake"`
-	Received    received       `json:"received"`
+// there returns how many are open.
+func (cr *crowd) there() int { return cr.opens - cr.gone }
+
+// figures writes what became of the crowd into the run, once the loop is closed.
+func (cr *crowd) figures() {
+	cr.rig.run.Connections = &connections{Role: cr.name, Wanted: cr.n, Opened: min(cr.opens, cr.n), Failed: cr.failed, Lost: cr.lost,
+		Reasons: cr.reasons, OpenSeconds: cr.took.Seconds()}
 }
 
-// figures may be called once the loop is closed.
-func (cr *crowd) figures() crowdFigures {
-	f := crowdFigures{Wanted: cr.n, Opened: len(cr.handshakes), Failed: cr.failed, Lost: cr.lost, Reasons: cr.reasons,
-		OpenSeconds: cr.took.Seconds(), Handshake: cr.handshakes.percentiles(), Received: cr.got}
-	f.OpenRate = float64(f.Opened) / f.OpenSeconds
-	return f
+// handshake is how long the members took to open.
+func (cr *crowd) handshake() times {
+	return cr.handshakes.times("handshake", "from dialing until the server has agreed, opening at most as many a second as asked")
 }
 
-// err tells of viewers that were not there to the end.
-func (f *crowdFigures) err() error {
-	if f.Failed+f.Lost == 0 {
+// err tells of members that were not there to the end.
+func (cr *crowd) err() error {
+	if cr.failed+cr.lost == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of %d viewers did not get in, %d were lost", f.Failed, f.Wanted, f.Lost)
+	return fmt.Errorf("%d of %d %ss did not get in, %d were lost", cr.failed, cr.n, cr.name, cr.lost)
+}
+
+// newLoop starts an event loop, which the rig closes; its end by a fault ends the run.
+func (g *rig) newLoop() (*netpoll.Loop, error) {
+	loop, err := netpoll.NewLoop(netpoll.Config{OnError: func(err error, _ bool) { g.fail(err) }})
+	if err == nil {
+		g.loops = append(g.loops, loop)
+	}
+	return loop, err
 }

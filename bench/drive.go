@@ -3,52 +3,59 @@ package main
 import (
 	"cmp"
 	"context"
+	"flag"
+	"fmt"
+	"time"
 )
 
-// driveFigures is what drive found.
-type driveFigures struct {
-	driverFigures
-	WarmupSeconds float64      `json:"warmup_s"`
-	Viewers       crowdFigures `json:"viewers"`
-	Footprint     *footprint   `json:"server_process,omitempty"`
+// drive has controllers drive the car before a crowd.
+var drive = scenario{
+	name: "drive", help: "drive the car, while viewers watch if -n says so; a real car really moves", counts: "commands",
+	flags: func(o *options, f *flag.FlagSet) {
+		f.IntVar(&o.n, "n", 0, "viewers that watch")
+		f.IntVar(&o.controllers, "controllers", 1, "how many drive at a time; a server with one helm refuses all but one (helm = \"shared\" lets all)")
+		f.Float64Var(&o.rate, "rate", 20, "commands per second of each controller")
+		o.lengthFlags(f, 10*time.Second)
+	},
+	check: func(o *options) error {
+		if o.controllers < 1 || o.controllers > 10_000 {
+			return fmt.Errorf("-controllers %d: want 1 to 10000", o.controllers)
+		}
+		return o.checkTraffic(10_000, "commands")
+	},
+	play: playDrive,
 }
 
-// drive drives the car before a crowd.
-func drive(ctx context.Context, o *options, t *target, r *report) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	loop, err := newLoop(fail)
+func playDrive(ctx context.Context, g *rig) error {
+	o := g.o
+	all, err := g.newDrivers(o.controllers)
 	if err != nil {
 		return err
 	}
-	defer loop.Close()
-	// The driver has a loop of its own: else the time to read the crowd's states would be in what it measures.
-	driverLoop, err := newLoop(fail)
-	if err != nil {
-		return err
-	}
-	defer driverLoop.Close()
-	driver := newDriver(driverLoop, t, o.rate, fail)
-	viewers := newCrowd(loop, t, o.n, o.openRate, fail)
-	watch, err := newProbe(ctx, o.pid, t, r)
-	if err != nil {
-		return err
-	}
+	viewers := g.newCrowd("viewer", o.n)
+	all.connect(ctx)
+	g.gather(ctx, viewers)
+	g.phase("warmup")
+	all.drive(ctx, o.rate, o.warmup, o.length, func() {
+		viewers.recount()
+		g.begin()
+	}, g.end)
+	g.look(ctx, &g.probe.End)
+	g.close()
 
-	driver.connect(ctx)
-	viewers.gather(ctx)
-	watch.note(ctx, fail, &watch.Opened)
-	driver.drive(ctx, o.warmup, o.length, viewers.recount)
-	watch.note(ctx, fail, &watch.Held)
-	driverLoop.Close()
-	loop.Close()
-
-	f := &driveFigures{driver.figures(), o.warmup.Seconds(), viewers.figures(), watch.figures(o.n)}
-	if f.Sent > 0 {
-		r.Drive = f
+	if o.n > 0 {
+		viewers.figures()
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if all.sent == 0 {
+		return viewers.err()
 	}
-	return cmp.Or(f.Viewers.err(), f.driverFigures.err())
+	g.cost(int64(all.applied+all.superseded), "command", "commands")
+	all.figures()
+	g.figure("states_received", float64(viewers.received.states), "", "")
+	g.figure("received_bytes", float64(viewers.received.bytes), "bytes", "")
+	all.times()
+	if o.n > 0 {
+		g.times(viewers.handshake())
+	}
+	return cmp.Or(viewers.err(), all.err())
 }

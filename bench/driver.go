@@ -18,22 +18,35 @@ import (
 // that turns on the spot meets no wall, before which it would refuse to drive on.
 var driveWords = [2]string{"left", "stop"}
 
-// driver is the client that drives. Replies name no command; the server answers them in order, so the oldest command
-// still unanswered is the one that a reply belongs to.
-type driver struct {
-	// Fixed by newDriver.
-	loop   *netpoll.Loop
-	target *target
-	fail   context.CancelCauseFunc // ends the run
-	ready  chan struct{}           // closed when the driver is connected
-	done   chan struct{}           // closed when the last command is answered
+// notDriver is the server's refusal of a command because another one drives.
+const notDriver = "not_driver"
+
+// drivers send commands by the clock, in turn.
+type drivers struct {
+	// Fixed by newDrivers.
+	rig   *rig
+	loop  *netpoll.Loop
+	many  bool                          // more than one: that some are refused is what is to be seen
+	ready chan struct{}                 // closed when all are connected
+	done  chan struct{}                 // closed when the last command is answered
+	acked func(seq uint64, cmd command) // hears, on the loop's goroutine, what the state's number is after a command; or nil
 
 	// Owned by the loop's goroutine, and by everybody once the loop is closed.
+	all                                   []*driver
+	connected                             int
+	missing                               int  // sent and not answered
+	last                                  bool // no command follows
+	sent, applied, superseded, unanswered int  // of those that count
+	refusals                              map[string]int
+	latency, server, late                 histogram
+}
+
+// driver is one that drives. Replies name no command; the server answers them in order, so the oldest command still
+// unanswered is the one that a reply belongs to.
+type driver struct {
+	*drivers
 	client  *client
 	waiting []command // sent and not answered, the oldest first
-	last    bool      // no command follows
-	driverFigures
-	latency, server, lateness samples
 }
 
 // command is one that was sent.
@@ -42,43 +55,38 @@ type command struct {
 	counted  bool      // it is not of the warm-up
 }
 
-// driverFigures is what is reported of a driver. All but the rate is of the measurement, without its warm-up.
-type driverFigures struct {
-	Rate       float64        `json:"commands_per_s"`
-	Sent       int            `json:"sent"`
-	Applied    int            `json:"applied"`
-	Superseded int            `json:"superseded"` // acknowledged, but overtaken by a newer command
-	Errors     map[string]int `json:"errors,omitempty"`
-	Unanswered int            `json:"unanswered"`
-
-	// Latency is from the intended sending to the reply, whatever it says. It counts from the intention, so that a
-	// stall of the server or of this tool is felt by all commands that fall into it and not only by the first.
-	Latency percentiles `json:"command_to_ack"`
-	// Server is what the server says of the applied ones: from its reading of the command to the lines being set.
-	Server percentiles `json:"server_read_to_line"`
-	// Lateness is from the intended sending to the real one: the part of Latency that is this tool's own.
-	Lateness percentiles `json:"schedule_lateness"`
+// newDrivers makes n drivers on a loop of their own: else the time to read the crowd's states would be in what they
+// measure.
+func (g *rig) newDrivers(n int) (*drivers, error) {
+	loop, err := g.newLoop()
+	if err != nil {
+		return nil, err
+	}
+	d := &drivers{rig: g, loop: loop, many: n > 1, ready: make(chan struct{}), done: make(chan struct{}), refusals: map[string]int{},
+		latency: newHistogram(), server: newHistogram(), late: newHistogram()}
+	for range n {
+		d.all = append(d.all, &driver{drivers: d})
+	}
+	return d, nil
 }
 
-func newDriver(loop *netpoll.Loop, t *target, rate float64, fail context.CancelCauseFunc) *driver {
-	return &driver{loop: loop, target: t, fail: fail, ready: make(chan struct{}), done: make(chan struct{}),
-		driverFigures: driverFigures{Rate: rate, Errors: map[string]int{}}}
-}
-
-// connect returns when the driver is connected, or ctx has ended.
-func (d *driver) connect(ctx context.Context) {
-	d.loop.Post(func() { dial(d.loop, d.target, netip.Addr{}, d) })
+// connect returns when all are connected, or ctx has ended.
+func (d *drivers) connect(ctx context.Context) {
+	for _, one := range d.all {
+		d.loop.Post(func() { dial(d.loop, d.rig.target, netip.Addr{}, one, time.Now()) })
+	}
 	select {
 	case <-d.ready:
 	case <-ctx.Done():
 	}
 }
 
-// drive sends commands by the clock, whether or not the earlier ones are answered: for warmup, then, after begin is
-// called, for length. It returns when all are answered, or enough time for that has passed, or ctx has ended.
-func (d *driver) drive(ctx context.Context, warmup, length time.Duration, begin func()) {
-	const grace = 5 * time.Second
-	start, step := time.Now(), every(d.Rate)
+// drive sends commands by the clock, whether or not the earlier ones are answered, rate of them a second from each
+// driver: for warmup, then, after begin is called, for length; end is called when that is over. It returns when all are
+// answered, or enough time for that has passed, or ctx has ended.
+func (d *drivers) drive(ctx context.Context, rate float64, warmup, length time.Duration, begin, end func()) {
+	n := len(d.all)
+	start, step := time.Now(), every(rate*float64(n))
 	begun := false
 	for i, at := 0, time.Duration(0); at < warmup+length; i, at = i+1, at+step {
 		cmd := command{intended: start.Add(at), counted: at >= warmup}
@@ -89,116 +97,147 @@ func (d *driver) drive(ctx context.Context, warmup, length time.Duration, begin 
 			begun = true
 			begin()
 		}
-		d.loop.Post(func() { d.send(driveWords[i%len(driveWords)], cmd) })
+		d.loop.Post(func() { d.all[i%n].send(driveWords[i/n%len(driveWords)], cmd) })
 	}
 	if !sleepUntil(ctx, start.Add(warmup+length)) { // let the last one have its interval
 		return
 	}
+	end()
 	d.loop.Post(func() {
 		d.last = true
 		d.checkDone()
 	})
-	select {
-	case <-d.done:
-	case <-time.After(grace):
-	case <-ctx.Done():
-	}
+	await(ctx, d.done)
 }
 
 func (d *driver) send(word string, cmd command) {
 	if cmd.counted {
-		d.Sent++
-		d.lateness = append(d.lateness, time.Since(cmd.intended))
+		d.sent++
+		d.late.add(time.Since(cmd.intended))
 	}
 	d.waiting = append(d.waiting, cmd)
+	d.missing++
 	d.client.write(ws.OpText, []byte(word))
 }
 
 func (d *driver) opened(c *client, _ time.Duration) {
 	d.client = c
-	close(d.ready)
+	if d.connected++; d.connected == len(d.all) {
+		close(d.ready)
+	}
 }
 
 // reply is what a message of the server may hold for the driver.
 type reply struct {
 	Op      string `json:"op"`
+	Seq     uint64 `json:"seq"`     // ack: the number of the state that shows the command, or of a later one
 	Applied bool   `json:"applied"` // ack
 	Micros  int64  `json:"us"`      // ack
 	Code    string `json:"code"`    // error
 	Message string `json:"message"` // error
 }
 
-func (d *driver) message(_ *client, p []byte) {
+func (d *driver) message(_ *client, p []byte, at time.Time) {
 	if isState(p) {
 		return
 	}
-	now := time.Now()
 	var r reply
 	if err := json.Unmarshal(p, &r); err != nil {
-		d.fail(fmt.Errorf("the server sent the driver %q: %w", p, err))
+		d.rig.fail(fmt.Errorf("the server sent the driver %q: %w", p, err))
 		return
 	}
 	if r.Op != "ack" && r.Op != "error" {
 		return
 	}
-	if r.Code == "not_allowed" || r.Code == "not_driver" {
-		d.fail(fmt.Errorf("the server does not let bench drive: %s (%s)", r.Message, r.Code))
+	if r.Code == "not_allowed" || r.Code == notDriver && !d.many {
+		d.rig.fail(refused(r))
 		return
 	}
 	if len(d.waiting) == 0 {
-		d.fail(fmt.Errorf("the server sent a reply to no command: %q", p))
+		d.rig.fail(fmt.Errorf("the server sent a reply to no command: %q", p))
 		return
 	}
 	cmd := d.waiting[0]
 	d.waiting = d.waiting[1:]
+	d.missing--
+	if r.Applied && d.acked != nil {
+		d.acked(r.Seq, cmd)
+	}
 	if cmd.counted {
-		d.count(r, now.Sub(cmd.intended))
+		d.tally(r, at.Sub(cmd.intended))
 	}
 	d.checkDone()
 }
 
-func (d *driver) count(r reply, latency time.Duration) {
-	d.latency = append(d.latency, latency)
+// refused says in a person's words that the server lets nobody of us drive, and the remedy.
+func refused(r reply) error {
+	remedy := "another one drives; wait, or end that"
+	if r.Code == "not_allowed" {
+		remedy = "give -token, or the variable ROVERD_TOKEN, a token for control"
+	}
+	return fmt.Errorf("the server does not let bench drive: %s (%s): %s", r.Message, r.Code, remedy)
+}
+
+func (d *drivers) tally(r reply, latency time.Duration) {
+	d.latency.add(latency)
+	d.rig.note("commands", latency)
 	switch {
 	case r.Op == "error":
-		d.Errors[r.Code]++
+		d.refusals[r.Code]++
 	case r.Applied:
-		d.Applied++
-		d.server = append(d.server, time.Duration(r.Micros)*time.Microsecond)
+		d.applied++
+		d.server.add(time.Duration(r.Micros) * time.Microsecond)
 	default:
-		d.Superseded++
+		d.superseded++
 	}
 }
 
-func (d *driver) checkDone() {
-	if d.last && len(d.waiting) == 0 {
+func (d *drivers) checkDone() {
+	if d.last && d.missing == 0 {
+		d.last = false
 		close(d.done)
 	}
 }
 
 func (d *driver) ended(_ *client, err error) {
-	d.fail(fmt.Errorf("the driver's connection: %w", d.target.explain(err)))
+	d.rig.fail(fmt.Errorf("the driver's connection: %w", d.rig.target.explain(err)))
 }
 
-// figures may be called once the loop is closed.
-func (d *driver) figures() driverFigures {
-	f := d.driverFigures
-	for _, cmd := range d.waiting {
-		if cmd.counted {
-			f.Unanswered++
+// figures writes what was found into the run, once the loop is closed.
+func (d *drivers) figures() {
+	for _, one := range d.all {
+		for _, cmd := range one.waiting {
+			if cmd.counted {
+				d.unanswered++
+			}
 		}
 	}
-	f.Latency, f.Server, f.Lateness = d.latency.percentiles(), d.server.percentiles(), d.lateness.percentiles()
-	return f
+	g := d.rig
+	g.run.Refusals = d.refusals
+	g.figure("sent", float64(d.sent), "", "")
+	g.figure("applied", float64(d.applied), "", "more")
+	g.figure("superseded", float64(d.superseded), "", "") // acknowledged, but overtaken by a newer command
+	g.figure("unanswered", float64(d.unanswered), "", "less")
+}
+
+// times writes the times into the run. They count from the intention, so that a stall of the server or of bench is felt
+// by all commands that fall into it and not only by the first.
+func (d *drivers) times() {
+	g := d.rig
+	g.times(d.latency.times("command_to_ack", "from when the schedule said to send the command until the reply, whatever that says"))
+	g.times(d.server.times("read_to_line", "of the applied commands, as the server says: from reading one until the lines are set"))
+	g.times(d.late.times(scheduleLateness, "from when the schedule said to send until it was sent: the part that is bench's own"))
 }
 
 // err tells of commands without an answer.
-func (f *driverFigures) err() error {
+func (d *drivers) err() error {
 	switch {
-	case f.Applied+f.Superseded == 0:
+	case d.applied+d.superseded == 0 && d.refusals[notDriver] > 0:
+		return fmt.Errorf("no command was acknowledged: the helm was another's (%s)", notDriver)
+	case d.applied+d.superseded == 0:
 		return errors.New("no command was acknowledged")
-	case f.Unanswered > 0:
-		return fmt.Errorf("%d of %d commands were not answered", f.Unanswered, f.Sent)
+	case d.unanswered > 0:
+		return fmt.Errorf("%d of %d commands were not answered", d.unanswered, d.sent)
 	}
 	return nil
 }

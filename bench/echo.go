@@ -2,87 +2,83 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"sync/atomic"
 	"time"
-
-	"roverd/netpoll"
 )
 
-// grace is how long the answers to the last messages are waited for.
-const grace = 5 * time.Second
-
-// echoFigures is what echo found.
-type echoFigures struct {
-	Depth         int     `json:"in_flight,omitempty"`             // per connection, in a closed loop
-	Rate          float64 `json:"messages_per_s_wanted,omitempty"` // in an open loop
-	Size          int     `json:"message_bytes"`
-	WarmupSeconds float64 `json:"warmup_s"`
-	cost
-	// Latency is of the messages of the measurement. In a closed loop it is from the reading of the reply before, in
-	// an open loop from the time that the schedule said (see driverFigures).
-	Latency    percentiles  `json:"latency"`
-	Unanswered int          `json:"unanswered"`
-	Clients    crowdFigures `json:"connections"`
-}
-
 // echo has the server send back whatever it is sent.
-func echo(ctx context.Context, o *options, t *target, r *report) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	if err := checkPID(o.pid); err != nil {
-		return err
-	}
-	loop, err := newLoop(fail)
-	if err != nil {
-		return err
-	}
-	defer loop.Close()
-	r.Server = t.health(ctx)
-	e := newEchoer(loop, t, o, fail)
-
-	e.crowd.gather(ctx)
-	e.run(ctx, o.warmup, o.length)
-	loop.Close()
-
-	f := &echoFigures{Rate: o.rate, Size: o.size, WarmupSeconds: o.warmup.Seconds(), cost: e.meter.cost(e.messages),
-		Latency: e.latency.percentiles(), Unanswered: e.unanswered + e.inFlight, Clients: e.crowd.figures()}
-	if o.rate == 0 {
-		f.Depth = o.depth
-	}
-	if e.messages > 0 {
-		r.Echo = f
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return f.err()
+var echo = scenario{
+	name: "echo", help: "have a server send back what it is sent", counts: "messages",
+	flags: func(o *options, f *flag.FlagSet) {
+		f.IntVar(&o.n, "n", 1000, "connections to open")
+		f.IntVar(&o.depth, "depth", 1, "messages in flight per connection, in a closed loop")
+		f.Float64Var(&o.rate, "rate", 0, "open loop: messages per second, over all connections in turn; 0 is a closed loop")
+		f.IntVar(&o.size, "size", 64, "bytes of a message")
+		o.lengthFlags(f, 5*time.Second)
+		o.rawFlag(f)
+	},
+	check: func(o *options) error {
+		if err := cmp.Or(o.checkOpening(), o.checkSize(), o.checkLength()); err != nil {
+			return err
+		}
+		if o.depth < 1 || o.depth > mostInFlight/o.n {
+			return fmt.Errorf("-n %d -depth %d: want 1 to %d messages in flight", o.n, o.depth, mostInFlight)
+		}
+		if o.rate != 0 && o.depth != 1 {
+			return fmt.Errorf("-depth is of a closed loop, -rate makes an open one: want one of them")
+		}
+		if o.rate == 0 {
+			return nil
+		}
+		return o.checkTraffic(1_000_000, "messages")
+	},
+	play: playEcho,
 }
 
-// err tells of what was missing.
-func (f *echoFigures) err() error {
-	switch {
-	case f.Messages == 0:
-		return errors.Join(errors.New("no message came back"), f.Clients.err())
-	case f.Unanswered > 0:
-		return errors.Join(fmt.Errorf("%d messages were not answered", f.Unanswered), f.Clients.err())
+func playEcho(ctx context.Context, g *rig) error {
+	e := newEchoer(g)
+	g.gather(ctx, e.crowd)
+	g.phase("warmup")
+	e.run(ctx, g.o.warmup, g.o.length)
+	g.look(ctx, &g.probe.End)
+	g.close()
+
+	e.crowd.figures()
+	missing := e.unanswered + e.inFlight
+	if e.messages == 0 {
+		return errors.Join(errors.New("no message came back"), e.crowd.err())
 	}
-	return f.Clients.err()
+	g.cost(e.messages, "message", "messages")
+	g.figure("messages", float64(e.messages), "", "")
+	g.figure("unanswered", float64(missing), "", "less")
+	if e.step > 0 {
+		g.times(e.latency.times("latency", "open loop: from when the schedule said to send the message until its echo was read"))
+		g.times(e.late.times(scheduleLateness, "from when the schedule said to send until it was sent: the part that is bench's own"))
+	} else {
+		g.times(e.latency.times("latency", "closed loop: from the reading of the echo before, which sends the next message, until its echo was read"))
+	}
+	g.times(e.crowd.handshake())
+	if missing > 0 {
+		return errors.Join(fmt.Errorf("%d messages were not answered", missing), e.crowd.err())
+	}
+	return e.crowd.err()
 }
 
 // echoer is all that send and get back.
 type echoer struct {
+	*rig
 	// Fixed by newEchoer.
-	loop  *netpoll.Loop
 	crowd *crowd
 	text  []byte
 	frame []byte
 	depth int           // messages in flight per connection
 	step  time.Duration // from one message to the next, of all connections; 0 is a closed loop
-	fail  context.CancelCauseFunc
-	done  chan struct{} // closed when the last message is answered
+	over  chan struct{} // closed when the last message is answered
 
 	rung atomic.Bool // sendDue is posted and has not run
 
@@ -91,21 +87,21 @@ type echoer struct {
 	turn       int           // open loop: whose turn it is
 	due        time.Time     // open loop: when the next message is
 	from, to   time.Time     // the measurement's messages are those that were to be sent then
-	phase      phase
-	meter      meter
+	at         phase
 	messages   int64 // came back while counting
 	latency    histogram
+	late       histogram
 	inFlight   int
 	unanswered int // of connections that were lost
 }
 
-func newEchoer(loop *netpoll.Loop, t *target, o *options, fail context.CancelCauseFunc) *echoer {
-	e := &echoer{loop: loop, text: filler(o.size), depth: o.depth, fail: fail, done: make(chan struct{}), meter: meter{pid: o.pid}}
-	e.frame = t.frame(e.text)
-	if o.rate > 0 {
-		e.step = every(o.rate)
+func newEchoer(g *rig) *echoer {
+	e := &echoer{rig: g, text: filler(g.o.size), depth: g.o.depth, over: make(chan struct{}), latency: newHistogram(), late: newHistogram()}
+	e.frame = g.target.frame(e.text)
+	if g.o.rate > 0 {
+		e.step = every(g.o.rate)
 	}
-	e.crowd = newCrowd(loop, t, o.n, o.openRate, fail)
+	e.crowd = g.newCrowd("connection", g.o.n)
 	e.crowd.member = func() role { return &echoMember{echoer: e} }
 	return e
 }
@@ -117,7 +113,7 @@ const (
 	warming  phase = iota
 	counting       // the measurement runs
 	ending         // nothing more is sent
-	over
+	ended
 )
 
 // run returns when all is measured and the last message answered, or enough time for that has passed, or ctx has
@@ -130,16 +126,19 @@ func (e *echoer) run(ctx context.Context, warmup, length time.Duration) {
 	if !e.ring(ctx, &at, from) {
 		return
 	}
-	e.loop.Post(e.begin)
+	e.loop.Post(func() {
+		e.begin()
+		e.at = counting
+	})
 	if !e.ring(ctx, &at, to) {
 		return
 	}
-	e.loop.Post(e.end)
-	select {
-	case <-e.done:
-	case <-time.After(grace):
-	case <-ctx.Done():
-	}
+	e.loop.Post(func() {
+		e.end()
+		e.at = ending
+		e.checkDone()
+	})
+	await(ctx, e.over)
 }
 
 // ring has the loop send what is due, from *at on whenever a message is, and returns at the time to. It reports whether
@@ -166,7 +165,7 @@ func (e *echoer) start(at, from, to time.Time) {
 	batch := bytes.Repeat(e.frame, e.depth)
 	for _, m := range e.members {
 		for range e.depth {
-			m.note(at)
+			m.sends(at)
 		}
 		m.client.conn.Write(batch)
 	}
@@ -179,33 +178,18 @@ func (e *echoer) sendDue() {
 	for ; len(e.members) > 0 && !e.due.After(now) && e.due.Before(e.to); e.due = e.due.Add(e.step) {
 		m := e.members[e.turn%len(e.members)]
 		e.turn++
-		m.note(e.due)
+		m.sends(e.due)
+		if !e.due.Before(e.from) {
+			e.late.add(time.Since(e.due))
+		}
 		m.client.conn.Write(e.frame)
 	}
 }
 
-func (e *echoer) begin() {
-	var err error
-	if e.meter.begun, err = e.meter.read(); err != nil {
-		e.fail(err)
-		return
-	}
-	e.phase = counting
-}
-
-func (e *echoer) end() {
-	var err error
-	if e.meter.end, err = e.meter.read(); err != nil {
-		e.fail(err)
-	}
-	e.phase = ending
-	e.checkDone()
-}
-
 func (e *echoer) checkDone() {
-	if e.phase == ending && e.inFlight == 0 {
-		e.phase = over
-		close(e.done)
+	if e.at == ending && e.inFlight == 0 {
+		e.at = ended
+		close(e.over)
 	}
 }
 
@@ -217,8 +201,8 @@ type echoMember struct {
 	lost    bool
 }
 
-// note counts a message that is about to be sent.
-func (m *echoMember) note(at time.Time) {
+// sends counts a message that is about to be sent.
+func (m *echoMember) sends(at time.Time) {
 	if m.lost {
 		return
 	}
@@ -232,7 +216,7 @@ func (m *echoMember) opened(c *client, took time.Duration) {
 	m.crowd.opened(c, took)
 }
 
-func (m *echoMember) message(c *client, p []byte) {
+func (m *echoMember) message(c *client, p []byte, now time.Time) {
 	if c.size == 0 && !bytes.Equal(p, m.text) {
 		m.fail(fmt.Errorf("the server does not echo: it sent %.60q", p))
 		return
@@ -243,14 +227,16 @@ func (m *echoMember) message(c *client, p []byte) {
 	}
 	at := m.waiting.pop()
 	m.inFlight--
-	if m.phase == counting {
+	took := now.Sub(at)
+	m.note("messages", took)
+	if m.at == counting {
 		m.messages++
 	}
 	if !at.Before(m.from) {
-		m.latency.add(c.arrived.Sub(at))
+		m.latency.add(took)
 	}
-	if m.phase < ending && m.step == 0 {
-		m.note(c.arrived)
+	if m.at < ending && m.step == 0 {
+		m.sends(now)
 		c.conn.Write(m.frame)
 	}
 	m.checkDone()

@@ -1,44 +1,48 @@
 package main
 
 import (
-	"math/bits"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// fineness is how many buckets a doubling has: a time is known to 1/128, less than 1 %.
-const fineness = 128
+// longest is the longest time that a histogram tells from longer ones.
+const longest = time.Hour
 
-// histogram describes any number of times in a fixed space.
-type histogram struct {
-	counts [57 * fineness]int64 // enough for every 63-bit number
-	count  int64
-	max    time.Duration
+// histogram describes any number of times in a fixed space, each to three significant digits.
+type histogram struct{ hdr *hdrhistogram.Histogram }
+
+func newHistogram() histogram { return histogram{hdrhistogram.New(1, longest.Nanoseconds(), 3)} }
+
+func (h histogram) add(d time.Duration) { h.addTimes(d, 1) }
+
+// addTimes counts a time that was measured n times.
+func (h histogram) addTimes(d time.Duration, n int64) {
+	h.hdr.RecordValues(min(max(d, 0), longest).Nanoseconds(), n) // fails only out of range
 }
 
-// add counts one time. The first buckets are a nanosecond wide, each later run of them twice as wide as the one before.
-func (h *histogram) add(d time.Duration) {
-	d = max(d, 0)
-	h.count++
-	h.max = max(h.max, d)
-	shift := max(bits.Len64(uint64(d))-bits.Len64(fineness), 0)
-	h.counts[shift*fineness+int(d>>shift)]++
+func (h histogram) count() int64 { return h.hdr.TotalCount() }
+
+// percentile returns the time that so many percent of the times do not exceed.
+func (h histogram) percentile(p float64) time.Duration {
+	return time.Duration(h.hdr.ValueAtQuantile(p))
 }
 
-// percentiles returns the upper edges of the buckets that the percentiles fall into.
-func (h *histogram) percentiles() percentiles {
-	at := func(permille int64) int64 {
-		rank := (h.count*permille + 999) / 1000
-		for i, n := range h.counts {
-			if rank -= n; rank > 0 {
-				continue
-			}
-			shift := max(i/fineness-1, 0)
-			return min(time.Duration(i-shift*fineness+1)<<shift-1, h.max).Microseconds()
-		}
-		return 0
+// times describes what was counted. It is empty when nothing was, which is no time of zero.
+func (h histogram) times(name, what string) times {
+	t := times{Name: name, What: what, Count: h.count(), Curve: []point{}}
+	if t.Count == 0 {
+		return t
 	}
-	if h.count == 0 {
-		return percentiles{}
+	micros := func(ns int64) int64 { return (ns + 500) / 1000 }
+	at := func(p float64) int64 { return micros(h.hdr.ValueAtQuantile(p)) }
+	t.Mean = h.hdr.Mean() / 1e3
+	t.Min, t.P50, t.P90, t.P99, t.P999, t.P9999 = micros(h.hdr.Min()), at(50), at(90), at(99), at(99.9), at(99.99)
+	t.Max = micros(h.hdr.Max())
+	// As HdrHistogram prints it: so many points until half of what is left to 100 % has passed, and again.
+	const pointsPerHalf = 5
+	for _, b := range h.hdr.CumulativeDistributionWithTicks(pointsPerHalf) {
+		t.Curve = append(t.Curve, point{b.Quantile, micros(b.ValueAt)})
 	}
-	return percentiles{int(h.count), at(500), at(900), at(990), at(999), h.max.Microseconds()}
+	return t
 }

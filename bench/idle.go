@@ -2,53 +2,63 @@ package main
 
 import (
 	"context"
+	"flag"
+	"fmt"
 	"time"
-
-	"roverd/netpoll"
 )
 
-// idleFigures is what idle found.
-type idleFigures struct {
-	crowdFigures
-	HoldSeconds float64    `json:"hold_s"`
-	Footprint   *footprint `json:"server_process,omitempty"`
+// idle opens viewers and holds them; it may replace some all the while.
+var idle = scenario{
+	name: "idle", help: "open many viewers and hold them", counts: "messages",
+	flags: func(o *options, f *flag.FlagSet) {
+		f.IntVar(&o.n, "n", 10_000, "viewers to open")
+		f.Float64Var(&o.openRate, "rate", openPerSecond, "viewers to open per second, at most")
+		f.DurationVar(&o.hold, "hold", 10*time.Second, "how long to hold them")
+		f.Float64Var(&o.churn, "churn", 0, "viewers to replace per second while holding: the oldest leaves, another comes")
+		o.rawFlag(f)
+	},
+	check: func(o *options) error {
+		if err := o.checkChurn(); err != nil {
+			return err
+		}
+		return o.checkOpening()
+	},
+	play: playIdle,
 }
 
-// idle opens viewers and holds them.
-func idle(ctx context.Context, o *options, t *target, r *report) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	loop, err := newLoop(fail)
-	if err != nil {
-		return err
+func (o *options) checkChurn() error {
+	if o.churn != 0 && !(o.churn >= 0.1 && o.churn <= 10_000) {
+		return fmt.Errorf("-churn %v: want 0.1 to 10000 connections per second, or 0", o.churn)
 	}
-	defer loop.Close()
-	viewers := newCrowd(loop, t, o.n, o.openRate, fail)
-	watch, err := newProbe(ctx, o.pid, t, r)
-	if err != nil {
-		return err
-	}
+	return nil
+}
 
-	viewers.gather(ctx)
-	watch.note(ctx, fail, &watch.Opened)
+func playIdle(ctx context.Context, g *rig) error {
+	viewers := g.newCrowd("viewer", g.o.n)
+	viewers.turns = g.o.churn > 0
+	g.gather(ctx, viewers)
 	viewers.recount()
-	held := time.Now()
-	sleepUntil(ctx, held.Add(o.hold))
-	hold := time.Since(held)
-	watch.note(ctx, fail, &watch.Held)
-	loop.Close()
-
-	f := viewers.figures()
-	if f.Opened > 0 {
-		r.Idle = &idleFigures{f, hold.Seconds(), watch.figures(f.Opened)}
+	g.begin()
+	to := time.Now().Add(g.o.hold)
+	if g.o.churn > 0 {
+		viewers.churn(ctx, g.o.churn, to)
+	} else {
+		sleepUntil(ctx, to)
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return f.err()
-}
+	g.end()
+	g.look(ctx, &g.probe.End)
+	g.close()
 
-// newLoop starts the event loop; its end by a fault ends the run.
-func newLoop(fail context.CancelCauseFunc) (*netpoll.Loop, error) {
-	return netpoll.NewLoop(netpoll.Config{OnError: func(err error, _ bool) { fail(err) }})
+	viewers.figures()
+	if viewers.opens == 0 {
+		return viewers.err()
+	}
+	g.figure("viewers_held", float64(viewers.there()), "", "more")
+	g.figure("viewers_replaced", float64(viewers.opens+viewers.failed-min(g.o.n, viewers.opens+viewers.failed)), "", "")
+	got := &viewers.received
+	g.figure("messages", float64(got.messages), "", "")
+	g.figure("states", float64(got.states), "", "")
+	g.figure("received_bytes", float64(got.bytes), "bytes", "")
+	g.times(viewers.handshake())
+	return viewers.err()
 }

@@ -1,9 +1,11 @@
 // Command bench loads a roverd server and measures it: `go run ./bench SCENARIO [flags] URL`.
 //
-// One event loop serves all viewers, another the driver. The files: options.go and target.go read the command line;
-// client.go is one connection, crowd.go many that watch, driver.go one that drives; idle.go, drive.go, echo.go and
-// broadcast.go are the scenarios; probe.go and meter.go look at the server's process; report.go says what was found.
-// The directory peers has other servers, and a program that compares them with roverd.
+// The files: options.go, target.go and limits.go read the command line and say what can't be. rig.go is what each run
+// stands on, recorder.go and progress.go look at it as it goes. client.go is one connection, crowd.go many, driver.go
+// those that drive; idle.go, watch.go, drive.go, echo.go, broadcast.go, slow.go, storm.go, failsafe.go and soak.go are
+// the scenarios. probe.go and meter.go look at the server's process, machine.go at where bench runs, marks.go says what
+// can't be believed; report.go is what was found, table.go prints it. The directory peers has other servers, and a
+// program that compares them with roverd.
 package main
 
 import (
@@ -15,32 +17,37 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
 
+// scenario is something to be measured.
+type scenario struct {
+	name, help string
+	counts     string                            // what its throughput is of: messages, commands
+	flags      func(o *options, f *flag.FlagSet) // binds its own, with their defaults
+	check      func(o *options) error            // checks them, so that every run is bounded
+	// play runs until it is done or ctx ends, and writes its figures into the rig's run in either case.
+	play    func(ctx context.Context, g *rig) error
+	timeout time.Duration // what -timeout is by default; ten minutes when zero
+}
+
+var scenarios = []*scenario{&idle, &watch, &drive, &echo, &broadcast, &slow, &storm, &failsafe, &soak}
+
 const helpText = `bench loads a roverd server and measures it.
 
-  bench idle      [flags] URL   open many viewers and hold them
-  bench drive     [flags] URL   drive the car, while viewers watch if -n says so; a real car really moves
-  bench echo      [flags] URL   have a server send back what it is sent
-  bench broadcast [flags] URL   have a server send on to many viewers what one client says
-  bench help                    print this
+%s  bench help                    print this
 
 URL is ws://host:port/ws, or the path that the server has for the purpose: /echo, and of other servers /broadcast.
-http:// means the same. Exit code: 0 done, 1 failed, 2 used wrongly.
+http:// means the same. Flags come before the URL. Exit code: 0 done, 1 failed or interrupted, 2 used wrongly.
 `
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(program(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
-
-// scenario runs until it is done or ctx ends, and writes its figures into the report in either case.
-type scenario func(ctx context.Context, o *options, t *target, r *report) error
-
-var scenarios = map[string]scenario{"idle": idle, "drive": drive, "echo": echo, "broadcast": broadcast}
 
 // usageError is a mistake of whoever started the program: exit code 2.
 type usageError struct{ error }
@@ -49,9 +56,9 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// run is the program. It returns the exit code: 0 done, 1 failed or interrupted, 2 used wrongly.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := execute(ctx, args, stdout)
+// program is all of it. It returns the exit code: 0 done, 1 failed or interrupted, 2 used wrongly.
+func program(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := execute(ctx, args, stdout, stderr)
 	var wrong usageError
 	switch {
 	case err == nil:
@@ -68,16 +75,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func help(w io.Writer) {
-	fmt.Fprint(w, helpText)
-	for _, name := range []string{"idle", "drive", "echo", "broadcast"} {
-		fmt.Fprintf(w, "\nFlags of %s:\n", name)
-		flags := new(options).flags(name)
+	var lines strings.Builder
+	for _, sc := range scenarios {
+		fmt.Fprintf(&lines, "  bench %-9s [flags] URL   %s\n", sc.name, sc.help)
+	}
+	fmt.Fprintf(w, helpText, &lines)
+	for _, sc := range scenarios {
+		fmt.Fprintf(w, "\nFlags of %s:\n", sc.name)
+		flags := new(options).flags(sc)
 		flags.SetOutput(w)
 		flags.PrintDefaults()
 	}
 }
 
-func execute(ctx context.Context, args []string, stdout io.Writer) error {
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
 		return usage("which scenario? `bench help` lists them")
 	}
@@ -85,22 +96,27 @@ func execute(ctx context.Context, args []string, stdout io.Writer) error {
 	if name == "help" || name == "-h" || name == "-help" || name == "--help" {
 		return flag.ErrHelp
 	}
-	play, ok := scenarios[name]
-	if !ok {
+	var sc *scenario
+	for _, s := range scenarios {
+		if s.name == name {
+			sc = s
+		}
+	}
+	if sc == nil {
 		return usage("unknown scenario %q; `bench help` lists them", name)
 	}
-	o, err := parseOptions(name, args[1:])
+	o, err := parseOptions(sc, args[1:])
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the run took longer than -timeout %s", o.timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the runs took longer than -timeout %s", o.timeout))
 	defer cancel()
-	t, err := resolve(ctx, o.url, o.anywhere)
+	t, err := resolve(ctx, o)
 	if err != nil {
 		return err
 	}
-	if o.raw {
-		t.plain(o.size)
+	if err := checkLimits(o, t); err != nil {
+		return usageError{err}
 	}
 	var file *os.File // opened first: a wrong name must not cost a whole run
 	if o.json != "" {
@@ -110,11 +126,20 @@ func execute(ctx context.Context, args []string, stdout io.Writer) error {
 		defer file.Close()
 	}
 
-	r := &report{Scenario: name, Target: o.url, Started: time.Now(), Machine: thisMachine()}
-	err = play(ctx, o, t, r)
-	if err != nil {
-		r.Error = err.Error()
+	r := &report{Schema: schema, Scenario: name, Target: o.url, Settings: o.settings, Started: time.Now(), Machine: thisMachine(),
+		Server: server{PID: o.pid}, Runs: []*run{}}
+	for i := range o.repeat {
+		var one *run
+		one, err = perform(ctx, sc, o, t, &r.Server, newProgress(stderr, name, i, o.repeat))
+		if one.found() {
+			r.Runs = append(r.Runs, one)
+		}
+		if err != nil {
+			r.Error = err.Error()
+			break
+		}
 	}
+	r.summarize()
 	r.print(stdout)
 	if file != nil {
 		out := json.NewEncoder(file)

@@ -3,9 +3,9 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/metrics"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +24,7 @@ type reading struct {
 	server       time.Duration
 	user, system int64 // ticks of the server
 	threads      map[string]switches
+	pauses       metrics.Float64Histogram // of bench, for its garbage collector
 }
 
 // switches are a thread's context switches since its start.
@@ -32,20 +33,29 @@ type switches struct{ voluntary, involuntary int64 }
 // read takes a look. It is short, so it may run on a loop's goroutine.
 func (m *meter) read() (r reading, err error) {
 	r.at = time.Now()
+	r.pauses = gcPauses()
 	if r.self, err = processorTime(unix.CLOCK_PROCESS_CPUTIME_ID); err != nil || m.pid == 0 {
 		return r, err
 	}
-	// The clock of a process is its threads' nanoseconds (those of schedstat), with threads that have ended; its
-	// number is computed as glibc's clock_getcpuclockid does.
-	const sched = 2
-	if r.server, err = processorTime(int32(^m.pid<<3 | sched)); err != nil {
-		return r, fmt.Errorf("-pid %d: no such process: %w", m.pid, err)
+	if r.server, err = serverTime(m.pid); err != nil {
+		return r, err
 	}
 	if r.user, r.system, err = readTicks(m.pid); err != nil {
 		return r, err
 	}
 	r.threads, err = readSwitches(m.pid)
 	return r, err
+}
+
+// serverTime is what a process has computed. Its clock is its threads' nanoseconds (those of schedstat), with threads
+// that have ended; its number is computed as glibc's clock_getcpuclockid does.
+func serverTime(pid int) (time.Duration, error) {
+	const sched = 2
+	t, err := processorTime(int32(^pid<<3 | sched))
+	if err != nil {
+		return 0, fmt.Errorf("-pid %d: no such process: %w", pid, err)
+	}
+	return t, nil
 }
 
 func processorTime(clock int32) (time.Duration, error) {
@@ -86,68 +96,77 @@ func readSwitches(pid int) (map[string]switches, error) {
 	return all, nil
 }
 
-// cost is what the messages (or deliveries) of the measurement took.
-type cost struct {
-	Seconds   float64     `json:"measured_s"`
-	Messages  int64       `json:"messages"`
-	PerSecond float64     `json:"messages_per_s"`
-	Load      float64     `json:"bench_cores"` // used by bench itself; near its GOMAXPROCS it is what limits the rate
-	Server    *serverCost `json:"server_process,omitempty"`
-}
-
-// serverCost is the server's part of it.
-type serverCost struct {
-	PID         int     `json:"pid"`
-	Cores       float64 `json:"cores"`
-	PerMessage  float64 `json:"cpu_us_per_message"`
-	User        float64 `json:"user_us_per_message,omitempty"` // 0 when the time was too short to tell
-	System      float64 `json:"system_us_per_message,omitempty"`
-	Voluntary   float64 `json:"voluntary_switches_per_s"`
-	Involuntary float64 `json:"involuntary_switches_per_s"`
-}
-
-// cost tells what lies between begun and end, or now if the run was interrupted before that.
-func (m *meter) cost(messages int64) cost {
-	if m.begun.at.IsZero() {
-		return cost{}
+// cores returns how many processors bench and the server used in the measurement.
+func (m *meter) cores() (self, server float64) {
+	s := m.seconds()
+	if s == 0 {
+		return 0, 0
 	}
-	pid := m.pid
-	if m.end.at.IsZero() {
-		var err error
-		if m.end, err = m.read(); err != nil {
-			pid = 0 // the server is gone
+	return (m.end.self - m.begun.self).Seconds() / s, (m.end.server - m.begun.server).Seconds() / s
+}
+
+// seconds returns how long was measured.
+func (m *meter) seconds() float64 {
+	if m.begun.at.IsZero() || m.end.at.IsZero() {
+		return 0
+	}
+	return m.end.at.Sub(m.begun.at).Seconds()
+}
+
+// cost writes what so many messages (or whatever they are called, one and many) of the measurement took.
+func (g *rig) cost(count int64, one, many string) {
+	m := &g.meter
+	if m.begun.at.IsZero() {
+		return
+	}
+	if m.end.at.IsZero() { // the run was interrupted
+		end, err := m.read()
+		if err != nil {
+			m.pid = 0 // the server is gone
+			end = reading{at: time.Now(), self: end.self}
+		}
+		m.end = end
+	}
+	seconds := m.seconds()
+	g.figure(many+"_per_s", float64(count)/seconds, "1/s", "more")
+	self, server := m.cores()
+	switch {
+	case m.pid != 0:
+		g.processCost(count, one)
+	case g.probe.source == "metrics": // as of the looks that fall into the measurement
+		at, cores := g.series.column("server_cores", m.begun.at.Sub(g.began).Seconds(), m.end.at.Sub(g.began).Seconds())
+		for i := 1; i < len(at); i++ {
+			server += cores[i] * (at[i] - at[i-1]) / (at[len(at)-1] - at[0])
+		}
+		if count > 0 {
+			g.figure("server_cpu_us_per_"+one, server*seconds*1e6/float64(count), "us", "less")
+		}
+		g.figure("server_cores", server, "cores", "")
+	}
+	g.figure("bench_cores", self, "cores", "") // near 1 it is what limits the rate: see judge
+}
+
+// processCost is the part of the server's process.
+func (g *rig) processCost(count int64, one string) {
+	const fewTicks = 20 // the kernel counts user and system time in ticks: fewer do not show how they relate
+	m := &g.meter
+	if used := m.end.server - m.begun.server; count > 0 {
+		each := used.Seconds() * 1e6 / float64(count)
+		g.figure("server_cpu_us_per_"+one, each, "us", "less")
+		user, system := m.end.user-m.begun.user, m.end.system-m.begun.system
+		if sum := user + system; sum >= fewTicks {
+			g.figure("server_user_us_per_"+one, each*float64(user)/float64(sum), "us", "less")
+			g.figure("server_system_us_per_"+one, each*float64(system)/float64(sum), "us", "less")
 		}
 	}
-	const fewTicks = 20 // the kernel counts user and system time in ticks: fewer do not show how they relate
-	seconds := m.end.at.Sub(m.begun.at).Seconds()
-	c := cost{Seconds: seconds, Messages: messages, PerSecond: float64(messages) / seconds,
-		Load: (m.end.self - m.begun.self).Seconds() / seconds}
-	if pid == 0 || messages == 0 {
-		return c
-	}
-	used := m.end.server - m.begun.server
-	s := &serverCost{PID: pid, Cores: used.Seconds() / seconds, PerMessage: float64(used) / 1e3 / float64(messages)}
-	user, system := m.end.user-m.begun.user, m.end.system-m.begun.system
-	if sum := user + system; sum >= fewTicks {
-		s.User = s.PerMessage * float64(user) / float64(sum)
-		s.System = s.PerMessage * float64(system) / float64(sum)
-	}
+	_, cores := m.cores()
+	g.figure("server_cores", cores, "cores", "")
+	voluntary, involuntary := 0., 0.
 	for id, now := range m.end.threads {
 		before := m.begun.threads[id]
-		s.Voluntary += float64(now.voluntary-before.voluntary) / seconds
-		s.Involuntary += float64(now.involuntary-before.involuntary) / seconds
+		voluntary += float64(now.voluntary - before.voluntary)
+		involuntary += float64(now.involuntary - before.involuntary)
 	}
-	c.Server = s
-	return c
-}
-
-// checkPID returns a usage error unless the process is there.
-func checkPID(pid int) error {
-	if pid == 0 {
-		return nil
-	}
-	if err := unix.Kill(pid, 0); err != nil && err != syscall.EPERM {
-		return usage("-pid %d: no such process: %w", pid, err)
-	}
-	return nil
+	g.figure("server_voluntary_switches_per_s", voluntary/m.seconds(), "1/s", "less")
+	g.figure("server_involuntary_switches_per_s", involuntary/m.seconds(), "1/s", "less")
 }

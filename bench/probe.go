@@ -11,20 +11,131 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
+
+// probe looks at the server while a scenario runs: at its process by /proc, if that is known, else at its metrics.
+type probe struct {
+	looks
+	pid    int
+	target *target
+	source string // as of server.Source
+
+	mu   sync.Mutex // of what follows: glances come from the recorder's goroutine, looks from the scenario's
+	read time.Time
+	last process // by the metrics, which are asked for once a second: that is work for the server too
+}
+
+// newProbe takes the first look.
+func newProbe(ctx context.Context, pid int, t *target, s *server) (*probe, error) {
+	p := &probe{pid: pid, target: t}
+	h := p.health(ctx)
+	s.Car, s.Version = h.Car, h.Version
+	if pid != 0 {
+		p.source = "proc"
+	} else if _, ok := p.metrics(ctx); ok {
+		p.source = "metrics"
+	}
+	s.Source = p.source
+	if err := p.look(ctx, &p.Before); err != nil {
+		return nil, usageError{err}
+	}
+	return p, nil
+}
+
+// look takes a thorough look, also when ctx has ended.
+func (p *probe) look(ctx context.Context, into *process) (err error) {
+	ctx = context.WithoutCancel(ctx)
+	switch p.source {
+	case "proc":
+		if *into, err = readProcess(p.pid); err != nil {
+			return err
+		}
+	case "metrics":
+		*into, _ = p.metrics(ctx)
+	}
+	into.Goroutines = p.health(ctx).Goroutines
+	return nil
+}
+
+// glance takes a quick look, and tells whether there was anything to see.
+func (p *probe) glance() (process, bool) {
+	switch p.source {
+	case "proc":
+		now, err := readProcess(p.pid)
+		if err != nil {
+			return now, false
+		}
+		if cpu, err := serverTime(p.pid); err == nil {
+			now.CPU = cpu.Seconds() // finer than the ticks of stat
+		}
+		return now, true
+	case "metrics":
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if time.Since(p.read) >= time.Second {
+			if now, ok := p.metrics(context.Background()); ok {
+				p.last = now
+			}
+			p.read = time.Now()
+		}
+		return p.last, true
+	}
+	return process{}, false
+}
+
+// figures returns nil when the last look saw nothing.
+func (p *probe) figures() *looks {
+	if p.End == (process{}) {
+		return nil
+	}
+	l := p.looks
+	return &l
+}
 
 // health is what roverd's GET /healthz tells of itself.
 type health struct {
 	Car        string `json:"car"`
 	Version    string `json:"version"`
-	Goroutines int    `json:"goroutines,omitempty"`
+	Goroutines int    `json:"goroutines"`
 }
 
 // health asks the server; the zero health is of a server that does not say, or that speaks no HTTP.
-func (t *target) health(ctx context.Context) (h health) {
-	if t.raw > 0 {
+func (p *probe) health(ctx context.Context) (h health) {
+	if json.Unmarshal(p.get(ctx, "/healthz"), &h) != nil {
 		return health{}
+	}
+	return h
+}
+
+// metrics reads the process's own from what Prometheus reads (the names that its client libraries agree on).
+func (p *probe) metrics(ctx context.Context) (now process, ok bool) {
+	for line := range strings.Lines(string(p.get(ctx, "/metrics"))) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			continue
+		}
+		switch name {
+		case "process_resident_memory_bytes":
+			now.Resident, ok = int64(v), true
+		case "process_cpu_seconds_total":
+			now.CPU = v
+		case "process_open_fds":
+			now.Files = int(v)
+		case "process_threads", "go_threads":
+			now.Threads = int(v)
+		}
+	}
+	return now, ok
+}
+
+// get fetches a small file from the server; nil when there is none.
+func (p *probe) get(ctx context.Context, path string) []byte {
+	t := p.target
+	if t.raw > 0 {
+		return nil
 	}
 	const patience = 2 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -35,28 +146,23 @@ func (t *target) health(ctx context.Context) (h health) {
 			return new(net.Dialer).DialContext(ctx, "tcp", t.addr.String())
 		},
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.host+"/healthz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.host+path, nil)
 	if err != nil {
-		return health{}
+		return nil
+	}
+	if t.token != "" {
+		req.Header.Set(authorization, bearer+t.token)
 	}
 	res, err := web.Do(req)
 	if err != nil {
-		return health{}
+		return nil
 	}
 	defer res.Body.Close()
-	if json.NewDecoder(io.LimitReader(res.Body, 64<<10)).Decode(&h) != nil {
-		return health{}
+	text, err := io.ReadAll(io.LimitReader(res.Body, 256<<10))
+	if err != nil || res.StatusCode != http.StatusOK {
+		return nil
 	}
-	return h
-}
-
-// process is what the server's process uses at one moment (proc_pid_status(5), proc_pid_stat(5)).
-type process struct {
-	Resident   int64   `json:"resident_bytes,omitempty"`  // VmRSS
-	Anonymous  int64   `json:"anonymous_bytes,omitempty"` // RssAnon: without the pages of the program's file
-	Threads    int     `json:"threads,omitempty"`
-	CPU        float64 `json:"cpu_s,omitempty"` // used since its start, user and system
-	Goroutines int     `json:"goroutines,omitempty"`
+	return text
 }
 
 // readProcess reads what the kernel knows of a process.
@@ -68,23 +174,47 @@ func readProcess(pid int) (p process, err error) {
 	}
 	for line := range strings.Lines(string(status)) {
 		name, value, _ := strings.Cut(line, ":")
-		number, _, _ := strings.Cut(strings.TrimSpace(value), " ")
-		n, _ := strconv.ParseInt(number, 10, 64)
+		value = strings.TrimSpace(value)
 		switch name {
 		case "VmRSS":
-			p.Resident = n << 10 // it says kB and means 1024 bytes
+			p.Resident = kilobytes(value)
 		case "RssAnon":
-			p.Anonymous = n << 10
+			p.Anonymous = kilobytes(value)
 		case "Threads":
-			p.Threads = int(n)
+			p.Threads, _ = strconv.Atoi(value)
 		}
 	}
 	if p.Resident == 0 {
 		return process{}, fmt.Errorf("-pid %d: the process has ended", pid) // and waits for its parent to take note
 	}
+	p.Files = openFiles(dir + "fd")
 	user, system, err := readTicks(pid)
 	p.CPU = float64(user+system) / ticksPerSecond
 	return p, err
+}
+
+// openFiles counts the descriptors of a process; 0 when only others may. Since Linux 6.2 the size of the folder is their
+// number (proc_pid_fd(5)); before, they have to be listed.
+func openFiles(dir string) int {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return 0
+	}
+	if n := info.Size(); n > 0 {
+		return int(n)
+	}
+	all, _ := os.ReadDir(dir)
+	return len(all)
+}
+
+// residentSelf is the memory of bench itself, in bytes.
+func residentSelf() int64 {
+	fields := bytes.Fields([]byte(firstLine("/proc/self/statm"))) // in pages; the second is what is resident
+	if len(fields) < 2 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+	return n * int64(os.Getpagesize())
 }
 
 const ticksPerSecond = 100 // USER_HZ, the same for every Linux that Go runs on
@@ -104,57 +234,4 @@ func readTicks(pid int) (user, system int64, err error) {
 	user, _ = strconv.ParseInt(string(fields[utime]), 10, 64)
 	system, _ = strconv.ParseInt(string(fields[stime]), 10, 64)
 	return user, system, nil
-}
-
-// footprint is what the viewers cost the server.
-type footprint struct {
-	PID           int     `json:"pid,omitempty"` // 0: only the goroutines are known
-	Before        process `json:"before"`        // any viewer
-	Opened        process `json:"opened"`        // when the last viewer had opened
-	Held          process `json:"held"`          // at the end of the run
-	PerConnection int64   `json:"resident_bytes_per_connection,omitempty"`
-}
-
-// probe looks at the server while a scenario runs.
-type probe struct {
-	footprint
-	target *target
-}
-
-// newProbe takes the first look.
-func newProbe(ctx context.Context, pid int, t *target, r *report) (*probe, error) {
-	p := &probe{footprint{PID: pid}, t}
-	if pid != 0 {
-		var err error
-		if p.Before, err = readProcess(pid); err != nil {
-			return nil, usageError{err}
-		}
-	}
-	r.Server = t.health(ctx)
-	p.Before.Goroutines = r.Server.Goroutines
-	return p, nil
-}
-
-// note takes another look, also when ctx has ended; a process that is gone ends the run.
-func (p *probe) note(ctx context.Context, fail context.CancelCauseFunc, into *process) {
-	if p.PID != 0 {
-		var err error
-		if *into, err = readProcess(p.PID); err != nil {
-			fail(err)
-			return
-		}
-	}
-	into.Goroutines = p.target.health(context.WithoutCancel(ctx)).Goroutines
-}
-
-// figures returns nil when the last look saw nothing.
-func (p *probe) figures(connections int) *footprint {
-	if p.Held == (process{}) {
-		return nil
-	}
-	f := p.footprint
-	if connections > 0 {
-		f.PerConnection = (f.Held.Resident - f.Before.Resident) / int64(connections)
-	}
-	return &f
 }

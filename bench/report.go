@@ -131,7 +131,7 @@ type process struct {
 	Goroutines int     `json:"goroutines,omitempty"`
 }
 
-// series is what was seen over time, one look each quarter of a second (fewer in a long run: 2,000 at most): a table,
+// series is what was seen over time, one look each quarter of a second (fewer in a long run: 2,400 at most): a table,
 // whose columns all have as many values as At has.
 type series struct {
 	Phases []stretch `json:"phases"` // in order: "open", "warmup", "measure", "end"; those that took place

@@ -27,12 +27,14 @@ const portsPerSource = 10_000
 type target struct {
 	addr    netip.AddrPort
 	host    string // as in the URL: what the Host header says
+	token   string // "" is none
 	request []byte // the opening handshake; nil with raw
 	raw     int    // size of a message over plain TCP; 0 is a WebSocket
 }
 
 // resolve reads the server's URL.
-func resolve(ctx context.Context, raw string, anywhere bool) (*target, error) {
+func resolve(ctx context.Context, o *options) (*target, error) {
+	raw := o.url
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "ws" && u.Scheme != "http" || u.Hostname() == "" {
 		return nil, usage("URL %q: want ws://host:port/path (or http://, which means the same)", raw)
@@ -55,19 +57,27 @@ func resolve(ctx context.Context, raw string, anywhere bool) (*target, error) {
 			break
 		}
 	}
-	if near := addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast(); !near && !anywhere {
+	if near := addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast(); !near && !o.anywhere {
 		return nil, usage("URL %q: %s is neither this machine nor in a private network, and a load test of somebody else's "+
 			"server is an attack; if it is yours, say -anywhere", raw, addr)
 	}
-	return &target{
-		addr:    netip.AddrPortFrom(addr, uint16(port)),
-		host:    u.Host,
-		request: websocket.AppendRequest(nil, u.Host, u.RequestURI()),
-	}, nil
+	t := &target{addr: netip.AddrPortFrom(addr, uint16(port)), host: u.Host, token: o.token}
+	if o.raw {
+		t.raw = o.size
+		return t, nil
+	}
+	t.request = websocket.AppendRequest(nil, u.Host, u.RequestURI())
+	if o.token != "" { // one more field before the blank line
+		t.request = append(t.request[:len(t.request)-len("\r\n")], authorization+": "+bearer+o.token+"\r\n\r\n"...)
+	}
+	return t, nil
 }
 
-// plain makes the target a server without WebSocket, to which messages of size bytes go over TCP.
-func (t *target) plain(size int) { t.request, t.raw = nil, size }
+// How a token is told (RFC 6750 section 2.1).
+const (
+	authorization = "Authorization"
+	bearer        = "Bearer "
+)
 
 // frame returns what a client sends for a text. The mask is always the same: what it is for, to keep a script in a
 // browser from choosing the bytes on the wire, does not concern a load tool.

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"runtime/metrics"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	busy     = 0.9   // of a core: a loop has one, so bench has no more to give
+	longGC   = 0.001 // seconds: a pause that is seen in the times
+	mostOurs = 0.5   // of a percentile of the times may be bench's own lateness
+)
+
+// judge marks what is not to be believed, and says why.
+func (g *rig) judge(err error) {
+	r := g.run
+	all := g.rates()
+	timed := []string{}
+	for _, t := range r.Times {
+		timed = append(timed, t.Name)
+	}
+	if self, server := g.meter.cores(); self >= busy {
+		text := fmt.Sprintf("bench itself used %.2f cores in the measurement", self)
+		if g.meter.pid != 0 {
+			text += fmt.Sprintf(", the server %.2f", server)
+		}
+		g.doubt("bench_cpu", text+": the server may be capable of more; ask for less, or give bench a faster processor", append(all, timed...)...)
+	}
+	if g.sharesProcessor() {
+		g.doubt("shared_cpu", "bench and the server may use only one processor, the same: each waited for the other; start them "+
+			"on one of its own each (taskset)", append(all, timed...)...)
+	}
+	if pause := longestPause(&g.meter.begun.pauses, &g.meter.end.pauses); pause >= longGC {
+		g.doubt("gc", fmt.Sprintf("bench's garbage collection stopped it for up to %.1f ms at a time", pause*1e3), timed...)
+	}
+	if late, of, name := g.lateness(); name != "" {
+		g.doubt("late", fmt.Sprintf("bench was up to %d us late in its own schedule (%s), which is a large part of the %s of %d us: "+
+			"the server was faster than that", late, of.percentile, name, of.micros), name)
+	}
+	if c := r.Connections; c != nil && c.Failed+c.Lost > 0 {
+		g.doubt("connections", fmt.Sprintf("%d of %d %ss did not open, %d were lost: there was less load than asked for",
+			c.Failed, c.Wanted, c.Role, c.Lost))
+	}
+	for _, name := range []string{"unanswered", "skipped", "incomplete", "undelivered"} {
+		if n := r.value(name); n > 0 {
+			g.doubt(name, fmt.Sprintf("%.0f were %s: their times would be the longest, and are not among the others", n, name), timed...)
+		}
+	}
+	if errInterrupted(err) {
+		g.doubt("interrupted", "the run ended early: the figures are of the part that ran")
+	}
+}
+
+func (g *rig) doubt(code, text string, of ...string) {
+	g.run.Marks = append(g.run.Marks, mark{Code: code, Text: text, Of: of})
+}
+
+// rates are the names of the figures that bench may have held down.
+func (g *rig) rates() (names []string) {
+	for _, f := range g.run.Figures {
+		if f.Unit == "1/s" && f.Better == "more" {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// value returns a figure of the run, 0 when there is none of that name.
+func (r *run) value(name string) float64 {
+	for _, f := range r.Figures {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	return 0
+}
+
+// measured returns times of the run.
+func (r *run) measured(name string) (t times) {
+	if i := slices.IndexFunc(r.Times, func(t times) bool { return t.Name == name }); i >= 0 {
+		t = r.Times[i]
+	}
+	return t
+}
+
+// share is a percentile in which bench's own lateness is too much.
+type share struct {
+	percentile string
+	micros     int64
+}
+
+// lateness compares how late bench was with the first of the run's times, of which it is a part.
+func (g *rig) lateness() (late int64, of share, name string) {
+	l := g.run.measured(scheduleLateness)
+	if l.Count == 0 || g.run.Times[0].Name == scheduleLateness {
+		return 0, share{}, ""
+	}
+	t := g.run.Times[0]
+	for _, p := range []struct {
+		name      string
+		late, all int64
+	}{{"p99", l.P99, t.P99}, {"p50", l.P50, t.P50}} {
+		if float64(p.late) > mostOurs*float64(p.all) {
+			return p.late, share{p.name, p.all}, t.Name
+		}
+	}
+	return 0, share{}, ""
+}
+
+// scheduleLateness is the name of the times from when something was to be sent until it was.
+const scheduleLateness = "schedule_lateness"
+
+// sharesProcessor tells whether bench and the server have one processor between them.
+func (g *rig) sharesProcessor() bool {
+	var ours, theirs unix.CPUSet
+	if g.meter.pid == 0 || unix.SchedGetaffinity(0, &ours) != nil || unix.SchedGetaffinity(g.meter.pid, &theirs) != nil {
+		return false
+	}
+	return ours.Count() == 1 && ours == theirs
+}
+
+// gcPauses reads how long the garbage collector has stopped this program, so far.
+func gcPauses() metrics.Float64Histogram {
+	s := []metrics.Sample{{Name: "/sched/pauses/total/gc:seconds"}}
+	metrics.Read(s)
+	if s[0].Value.Kind() != metrics.KindFloat64Histogram {
+		return metrics.Float64Histogram{}
+	}
+	return *s[0].Value.Float64Histogram()
+}
+
+// longestPause returns how long the longest pause between two readings was at least, in seconds.
+func longestPause(before, after *metrics.Float64Histogram) float64 {
+	if len(before.Counts) != len(after.Counts) {
+		return 0
+	}
+	for i := len(after.Counts) - 1; i >= 0; i-- {
+		if after.Counts[i] > before.Counts[i] {
+			return max(after.Buckets[i], 0)
+		}
+	}
+	return 0
+}

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+)
+
+// watch has viewers watch a car that is driven, and measures how fresh their picture of it is. (slow and soak do the same
+// under conditions of their own.)
+var watch = scenario{
+	name: "watch", help: "drive the car before many viewers: how fresh the state is that they get", counts: "states",
+	flags: func(o *options, f *flag.FlagSet) {
+		f.IntVar(&o.n, "n", 1000, "viewers that watch")
+		f.Float64Var(&o.rate, "rate", 10, "commands per second, each of which changes the state; 0: somebody else drives")
+		o.lengthFlags(f, 10*time.Second)
+	},
+	check: checkWatch,
+	play:  playWatch,
+}
+
+func checkWatch(o *options) error {
+	if o.rate == 0 {
+		return cmp.Or(o.checkOpening(), o.checkLength())
+	}
+	return cmp.Or(o.checkOpening(), o.checkTraffic(1000, "commands"))
+}
+
+func playWatch(ctx context.Context, g *rig) error {
+	o := g.o
+	w := newWatcher(g)
+	viewers := w.crowd
+	viewers.turns = o.churn > 0
+	slow := g.newReaders(o.slow, o.trickle)
+	var driver *drivers
+	if o.rate > 0 {
+		var err error
+		if driver, err = g.newDrivers(1); err != nil {
+			return err
+		}
+		driver.acked = func(seq uint64, cmd command) {
+			g.loop.Post(func() { w.born(seq, cmd.intended, cmd.counted) })
+		}
+		driver.connect(ctx)
+	}
+	g.gather(ctx, viewers, slow.crowd)
+	g.phase("warmup")
+	to := time.Now().Add(o.warmup + o.length)
+	stop := slow.start(ctx)
+	churned := make(chan struct{})
+	go func() {
+		defer close(churned)
+		if o.churn > 0 {
+			viewers.churn(ctx, o.churn, to)
+		}
+	}()
+	begin := func() {
+		g.begin()
+		g.loop.Post(func() { w.counting = true })
+	}
+	if driver != nil {
+		driver.drive(ctx, o.rate, o.warmup, o.length, begin, g.end)
+	} else if sleepUntil(ctx, to.Add(-o.length)) {
+		begin()
+		sleepUntil(ctx, to)
+		g.end()
+	}
+	<-churned
+	w.settle(ctx)
+	g.look(ctx, &g.probe.End)
+	stop()
+	g.close()
+
+	viewers.figures()
+	if viewers.opens == 0 {
+		return viewers.err()
+	}
+	w.figures()
+	slow.figures()
+	g.times(w.delivery.times("delivery", "from when the schedule said to send a command until a viewer had a state that shows it, for each viewer"))
+	g.times(w.age.times("age", "how long ago a state had come about, by the same count, when a viewer got it"))
+	if driver != nil {
+		driver.figures()
+		driver.times()
+	}
+	g.times(slow.held.times("slow_dropped_after", "until the server gave up a slow reader, of those that it did"))
+	g.times(viewers.handshake())
+	switch {
+	case w.states == 0:
+		return cmp.Or(viewers.err(), errors.New("no state arrived: is anybody driving?"))
+	case driver != nil:
+		return cmp.Or(viewers.err(), driver.err())
+	}
+	return viewers.err()
+}
+
+// watcher knows when each state of the car came about, and when each viewer got it. All of it belongs to the loop.
+//
+// A state has a number, seq, which the acknowledgement of a command tells too: so a state was born when the command was
+// to be sent that made it. (Where somebody else drives, it was born when the first viewer got it.) The viewers may be
+// faster than the acknowledgement; then they wait to be counted.
+type watcher struct {
+	*rig
+	crowd    *crowd
+	counting bool
+	births   []birth // by seq
+	early    []arrival
+
+	states, skipped, repeated int64
+	delivery, age             histogram
+}
+
+// birth tells when the state number seq came about.
+type birth struct {
+	seq     uint64
+	at      time.Time
+	counted bool // the command is not of the warm-up
+}
+
+// arrival is a state that a viewer got whose birth is not known yet. Before it, the viewer had the state since.
+type arrival struct {
+	since, seq uint64
+	at         time.Time
+}
+
+// mostEarly bounds how many arrivals wait: an acknowledgement that never comes must not cost all memory.
+const mostEarly = 1 << 20
+
+func newWatcher(g *rig) *watcher {
+	w := &watcher{rig: g, crowd: g.newCrowd("viewer", g.o.n), delivery: newHistogram(), age: newHistogram()}
+	w.crowd.member = func() role { return &watching{watcher: w} }
+	return w
+}
+
+// born tells of a birth, and counts the arrivals that waited for it.
+func (w *watcher) born(seq uint64, at time.Time, counted bool) {
+	if n := len(w.births); n > 0 && w.births[n-1].seq >= seq {
+		return // two commands that one state shows: it is as old as the first
+	}
+	w.births = append(w.births, birth{seq, at, counted})
+	left := w.early[:0]
+	for _, a := range w.early {
+		if a.seq <= seq {
+			w.tally(a)
+		} else {
+			left = append(left, a)
+		}
+	}
+	w.early = left
+}
+
+// tally counts an arrival. A state shows all that came before it: a command whose own state the viewer was not sent has
+// been delivered with it, as late as that is.
+func (w *watcher) tally(a arrival) {
+	for i := len(w.births) - 1; i >= 0; i-- {
+		b := &w.births[i]
+		if b.seq > a.seq {
+			continue
+		}
+		if b.seq <= a.since {
+			return
+		}
+		if b.counted {
+			if b.seq == a.seq {
+				w.age.add(a.at.Sub(b.at))
+			}
+			w.delivery.add(a.at.Sub(b.at))
+		}
+	}
+}
+
+// missing returns how many viewers have yet to get how many states; unknown, so 0, when viewers come and go.
+func (w *watcher) missing() int64 {
+	if w.crowd.turns {
+		return 0
+	}
+	born := 0
+	for _, b := range w.births {
+		if b.counted {
+			born++
+		}
+	}
+	return max(int64(born*w.crowd.there())-w.delivery.count(), 0)
+}
+
+// settle lets the last state arrive, for a bounded time.
+func (w *watcher) settle(ctx context.Context) {
+	to := time.Now().Add(patience)
+	for missing := make(chan int64); time.Now().Before(to); {
+		if !w.loop.Post(func() { missing <- w.missing() }) || <-missing == 0 || !sleepUntil(ctx, time.Now().Add(patience/50)) {
+			return
+		}
+	}
+}
+
+func (w *watcher) figures() {
+	w.cost(w.states, "state", "states")
+	w.figure("states", float64(w.states), "", "")
+	// Of the numbers of states that there were, those that a viewer was not sent: it was too slow, or the state
+	// changed faster than states are sent.
+	share := 0.
+	if total := w.states + w.skipped; total > 0 {
+		share = float64(w.skipped) / float64(total)
+	}
+	w.figure("skipped_states", float64(w.skipped), "", "less")
+	w.figure("skipped_share", share, "", "less")
+	w.figure("undelivered", float64(w.missing()), "", "less")
+	w.figure("repeated_states", float64(w.repeated), "", "") // of an older number: who drives or watches has changed
+}
+
+// watching is a viewer.
+type watching struct {
+	*watcher
+	seq uint64 // of the newest state it has; 0 is none
+}
+
+func (v *watching) opened(c *client, took time.Duration) { v.crowd.opened(c, took) }
+func (v *watching) ended(c *client, err error)           { v.crowd.ended(c, err) }
+
+func (v *watching) message(_ *client, p []byte, at time.Time) {
+	seq, ok := stateSeq(p)
+	if !ok {
+		return
+	}
+	since := v.seq
+	v.seq = seq
+	v.note("states", 0)
+	if v.counting {
+		v.states++
+		if seq <= since {
+			v.repeated++
+		} else if since > 0 {
+			v.skipped += int64(seq - since - 1)
+		}
+	}
+	if since == 0 || seq <= since {
+		return // the first shows the past
+	}
+	a := arrival{since, seq, at}
+	switch n := len(v.births); {
+	case v.o.rate == 0:
+		v.born(seq, at, v.counting)
+		v.tally(a)
+	case n > 0 && v.births[n-1].seq >= seq:
+		v.tally(a)
+	case len(v.early) < mostEarly:
+		v.early = append(v.early, a)
+	}
+}
+
+// stateSeq returns the number of a state. It looks, as isState does.
+func stateSeq(p []byte) (seq uint64, ok bool) {
+	if !isState(p) {
+		return 0, false
+	}
+	const key = `"seq":`
+	i := bytes.Index(p, []byte(key))
+	if i < 0 {
+		return 0, false
+	}
+	for _, d := range p[i+len(key):] {
+		if d < '0' || d > '9' {
+			break
+		}
+		seq, ok = seq*10+uint64(d-'0'), true
+	}
+	return seq, ok
+}
+
+func (o *options) checkSlow() error {
+	if o.slow < 0 || o.slow > 100_000 {
+		return fmt.Errorf("-slow %d: want up to 100000 connections", o.slow)
+	}
+	if o.trickle < 0 || o.trickle > 1<<20 {
+		return fmt.Errorf("-trickle %d: want 0 to %d bytes per second", o.trickle, 1<<20)
+	}
+	return nil
+}
