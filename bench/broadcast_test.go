@@ -11,45 +11,39 @@ import (
 	"time"
 )
 
-func runBroadcast(t *testing.T, args ...string) *broadcastFigures {
+func runBroadcast(t *testing.T, args ...string) *run {
 	t.Helper()
-	r := runBench(t, t.Context(), append([]string{"broadcast", "-warmup", "0s", "-n", "20"}, args...)...)
-	if r.code != 0 || r.report.Broadcast == nil {
-		t.Fatalf("exit code %d, figures %v", r.code, r.report.Broadcast)
-	}
-	return r.report.Broadcast
+	return runScenario(t, "broadcast", append([]string{"-n", "20"}, args...)...)
 }
 
-// check tells whether all of some broadcasts got to 20 viewers.
-func (f *broadcastFigures) check(t *testing.T, broadcasts int) {
+// checkBroadcasts tells whether all of some broadcasts got to 20 viewers.
+func checkBroadcasts(t *testing.T, r *run, broadcasts int) {
 	t.Helper()
-	if f.Sent == 0 || f.Sent+f.Skipped != broadcasts || f.Incomplete != 0 {
-		t.Errorf("%d sent, %d skipped, %d incomplete; want %d, 0, 0", f.Sent, f.Skipped, f.Incomplete, broadcasts)
+	sent := r.value("broadcasts")
+	if sent == 0 || sent+r.value("skipped") != float64(broadcasts) {
+		t.Errorf("%v sent, %v skipped; want %d, 0", sent, r.value("skipped"), broadcasts)
 	}
-	if f.Messages != int64(20*f.Sent) || f.FanOut.Count != f.Sent {
-		t.Errorf("%d deliveries, %d times; want %d, %d", f.Messages, f.FanOut.Count, 20*f.Sent, f.Sent)
+	figures{"deliveries": 20 * sent, "incomplete": 0}.check(t, r)
+	if n := r.measured("fan_out").Count; float64(n) != sent {
+		t.Errorf("%d times; want %v", n, sent)
 	}
 }
 
 func TestBroadcastCountsDeliveries(t *testing.T) {
 	f := &fake{relay: true, delay: 5 * time.Millisecond}
 	got := runBroadcast(t, "-rate", "50", "-d", "1s", "-pid", fmt.Sprint(os.Getpid()), f.serve(t))
-	got.check(t, 50)
-	if got.FanOut.P50 < 5000 {
-		t.Errorf("fan-out %+v: want 5 ms or more", got.FanOut)
+	checkBroadcasts(t, got, 50)
+	if f := got.measured("fan_out"); f.P50 < 5000 {
+		t.Errorf("fan-out %+v: want 5 ms or more", f)
 	}
-	if got.Server == nil || got.Server.PerMessage <= 0 || got.Size != 200 || got.Viewers.Opened != 20 {
+	if got.value("server_cpu_us_per_delivery") <= 0 || got.Connections.Opened != 20 {
 		t.Errorf("got %+v", got)
 	}
 }
 
 func TestBroadcastByWords(t *testing.T) {
-	f := &fake{announce: `{"op":"state","seq":1}`} // and an ack, which is no delivery
-	got := runBroadcast(t, "-rate", "50", "-d", "500ms", "-words", "up,stop", f.serve(t))
-	got.check(t, 25)
-	if strings.Join(got.Words, ",") != "up,stop" || got.Size != 0 {
-		t.Errorf("got %+v", got)
-	}
+	f := &fake{announce: func(int) string { return `{"op":"state","seq":1}` }} // and an ack, which is no delivery
+	checkBroadcasts(t, runBroadcast(t, "-rate", "50", "-d", "500ms", "-words", "up,stop", f.serve(t)), 25)
 }
 
 func TestBroadcastRaw(t *testing.T) {
@@ -79,24 +73,24 @@ func TestBroadcastRaw(t *testing.T) {
 			mu.Unlock()
 		}
 	})
-	runBroadcast(t, "-raw", "-size", fmt.Sprint(size), "-rate", "50", "-d", "500ms", url).check(t, 25)
+	checkBroadcasts(t, runBroadcast(t, "-raw", "-size", fmt.Sprint(size), "-rate", "50", "-d", "500ms", url), 25)
 }
 
 func TestBroadcastSkipsWhileOneIsUnderWay(t *testing.T) {
 	f := &fake{relay: true, stallAt: 0, stall: 300 * time.Millisecond}
 	got := runBroadcast(t, "-rate", "100", "-d", "500ms", f.serve(t))
-	got.check(t, 50)
-	if got.Skipped < 25 || got.FanOut.Max < 300_000 {
-		t.Errorf("%d skipped, fan-out %+v; want about 30, and 300 ms once", got.Skipped, got.FanOut)
+	checkBroadcasts(t, got, 50)
+	if n, f := got.value("skipped"), got.measured("fan_out"); n < 25 || f.Max < 300_000 || !got.marked("fan_out") {
+		t.Errorf("%v skipped, fan-out %+v; want about 30, and 300 ms once, and marked", n, f)
 	}
 }
 
 func TestBroadcastReportsIncomplete(t *testing.T) {
 	f := &fake{relay: true, deaf: 3}
 	r := runBench(t, t.Context(), "broadcast", "-warmup", "0s", "-n", "20", "-rate", "10", "-d", "100ms", f.serve(t))
-	got := r.report.Broadcast
-	if r.code != 1 || got == nil || got.Sent != 1 || got.Incomplete != 1 || got.Messages != 19 || got.FanOut.Count != 0 {
-		t.Fatalf("exit code %d, %+v; want 1, and 19 deliveries of an incomplete broadcast", r.code, got)
+	figures{"broadcasts": 1, "incomplete": 1, "deliveries": 19}.check(t, r.run)
+	if r.code != 1 || r.measured("fan_out").Count != 0 {
+		t.Fatalf("exit code %d, %+v; want 1, and 19 deliveries of an incomplete broadcast", r.code, r.run)
 	}
 	if !strings.Contains(r.stderr, "1 of 1 broadcasts did not reach everybody") {
 		t.Errorf("stderr is %q", r.stderr)

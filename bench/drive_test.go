@@ -1,31 +1,53 @@
 package main
 
 import (
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
-func runDrive(t *testing.T, args ...string) *driveFigures {
+// runScenario runs one without a warm-up, which must succeed.
+func runScenario(t *testing.T, name string, args ...string) *run {
 	t.Helper()
-	r := runBench(t, t.Context(), append([]string{"drive", "-warmup", "0s"}, args...)...)
-	if r.code != 0 || r.report.Drive == nil {
-		t.Fatalf("exit code %d, figures %v", r.code, r.report.Drive)
+	r := runBench(t, t.Context(), append([]string{name, "-warmup", "0s"}, args...)...)
+	if r.code != 0 || !r.found() {
+		t.Fatalf("exit code %d, figures %v", r.code, r.Figures)
 	}
-	return r.report.Drive
+	return r.run
+}
+
+// figures are some of a run by name.
+type figures map[string]float64
+
+// check compares the figures that are given with the run's.
+func (want figures) check(t *testing.T, r *run) {
+	t.Helper()
+	for name, value := range want {
+		i := slices.IndexFunc(r.Figures, func(f figure) bool { return f.Name == name })
+		if i < 0 {
+			t.Errorf("no figure is called %s", name)
+		} else if got := r.Figures[i].Value; got != value {
+			t.Errorf("%s = %v; want %v", name, got, value)
+		}
+	}
+}
+
+func runDrive(t *testing.T, args ...string) *run {
+	t.Helper()
+	return runScenario(t, "drive", args...)
 }
 
 func TestDriveMeasuresTheDelay(t *testing.T) {
 	f := &fake{delay: 5 * time.Millisecond}
 	got := runDrive(t, "-rate", "50", "-d", "1s", f.serve(t))
-	if got.Sent != 50 || got.Applied != 50 || got.Unanswered != 0 {
-		t.Errorf("sent %d, applied %d, unanswered %d; want 50, 50, 0", got.Sent, got.Applied, got.Unanswered)
+	figures{"sent": 50, "applied": 50, "unanswered": 0}.check(t, got)
+	if l := got.measured("command_to_ack"); l.Count != 50 || l.P50 < 5000 || l.Min < 5000 {
+		t.Errorf("latency %+v: want 50 of at least 5 ms", l)
 	}
-	if got.Latency.Count != 50 || got.Latency.P50 < 5000 {
-		t.Errorf("latency %+v: want 50 of at least 5 ms", got.Latency)
-	}
-	if got.Server.Count != 50 || got.Server.Max != 42 {
-		t.Errorf("the server said 42 us 50 times, bench %+v", got.Server)
+	if s := got.measured("read_to_line"); s.Count != 50 || s.Max != 42 {
+		t.Errorf("the server said 42 us 50 times, bench %+v", s)
 	}
 }
 
@@ -34,16 +56,15 @@ func TestDriveMeasuresTheDelay(t *testing.T) {
 func TestDriveFeelsAStall(t *testing.T) {
 	f := &fake{delay: time.Millisecond, stallAt: 50, stall: 300 * time.Millisecond}
 	got := runDrive(t, "-rate", "100", "-d", "2s", f.serve(t))
-	if got.Sent != 200 || got.Latency.Count != 200 {
-		t.Fatalf("sent %d, %d answers; want 200 each", got.Sent, got.Latency.Count)
-	}
+	l := got.measured("command_to_ack")
+	figures{"sent": 200, "applied": 200}.check(t, got)
 	// Command j after the one that met the stall is due 10j ms into it, so it waits 300-10j ms or longer. Of 200
 	// commands p90 leaves out 20 and p99 two: they are those of j=20 and j=2.
-	if got.Latency.Max < 300_000 || got.Latency.P99 < 280_000 || got.Latency.P90 < 100_000 {
-		t.Errorf("latency %+v: want p90, p99 and maximum of 100, 280 and 300 ms or more", got.Latency)
+	if l.Count != 200 || l.Max < 300_000 || l.P9999 != l.Max || l.P99 < 279_000 || l.P90 < 99_900 {
+		t.Errorf("latency %+v: want p90, p99 and maximum of 100, 280 and 300 ms or more", l)
 	}
-	if got.Latency.P50 >= got.Latency.P90 {
-		t.Errorf("latency %+v: half of the commands met no stall", got.Latency)
+	if l.P50 >= l.P90 {
+		t.Errorf("latency %+v: half of the commands met no stall", l)
 	}
 }
 
@@ -58,9 +79,9 @@ func TestDriveReportsUnanswered(t *testing.T) {
 	url := f.serve(t)
 	t.Cleanup(func() { close(release) })
 	r := runBench(t, t.Context(), "drive", "-warmup", "0s", "-rate", "100", "-d", "400ms", url)
-	got := r.report.Drive
-	if r.code != 1 || got == nil || got.Sent != 40 || got.Unanswered != 10 || got.Latency.Count != 30 {
-		t.Fatalf("exit code %d, figures %+v; want 1, and 10 of 40 unanswered", r.code, got)
+	figures{"sent": 40, "unanswered": 10}.check(t, r.run)
+	if l := r.measured("command_to_ack"); r.code != 1 || l.Count != 30 || !r.marked("command_to_ack") {
+		t.Fatalf("exit code %d, latency %+v; want 1, and 10 of 40 unanswered, and that the others' latency is marked", r.code, l)
 	}
 	if !strings.Contains(r.stderr, "10 of 40 commands were not answered") {
 		t.Errorf("stderr is %q", r.stderr)
@@ -70,8 +91,9 @@ func TestDriveReportsUnanswered(t *testing.T) {
 func TestDriveWarmupIsNotCounted(t *testing.T) {
 	f := &fake{stallAt: 0, stall: 200 * time.Millisecond}
 	got := runDrive(t, "-warmup", "500ms", "-rate", "100", "-d", "200ms", f.serve(t))
-	if got.Sent != 20 || got.Latency.Count != 20 || got.Applied != 20 {
-		t.Errorf("sent %d, %d latencies, applied %d; want 20 each", got.Sent, got.Latency.Count, got.Applied)
+	figures{"sent": 20, "applied": 20}.check(t, got)
+	if l := got.measured("command_to_ack"); l.Count != 20 {
+		t.Errorf("%d latencies; want 20", l.Count)
 	}
 }
 
@@ -86,20 +108,40 @@ func TestDriveCountsReplies(t *testing.T) {
 		return ack
 	}}
 	got := runDrive(t, "-rate", "100", "-d", "400ms", f.serve(t))
-	if got.Applied != 20 || got.Superseded != 10 || got.Errors["stale"] != 10 || got.Latency.Count != 40 || got.Server.Count != 20 {
+	figures{"applied": 20, "superseded": 10}.check(t, got)
+	if got.Refusals["stale"] != 10 || got.measured("command_to_ack").Count != 40 || got.measured("read_to_line").Count != 20 {
 		t.Errorf("got %+v; want 20 applied, 10 superseded, 10 stale", got)
 	}
 }
 
 func TestDriveCountsWhatViewersGet(t *testing.T) {
-	f := &fake{announce: `{"op":"state","seq":1}`}
-	got := runDrive(t, "-n", "20", "-rate", "50", "-d", "1s", f.serve(t)).Viewers
+	const state = `{"op":"state","seq":1}`
+	f := &fake{announce: func(int) string { return state }}
+	got := runDrive(t, "-n", "20", "-rate", "50", "-d", "1s", f.serve(t))
+	states, bytes := got.value("states_received"), got.value("received_bytes")
 	// The last ones may still be on their way when the run ends.
-	if got.Opened != 20 || got.Received.States < 20*40 || got.Received.States > 20*50 {
-		t.Errorf("%d viewers got %d states; want 20 and about 1000", got.Opened, got.Received.States)
+	if got.Connections.Opened != 20 || states < 20*40 || states > 20*50 {
+		t.Errorf("%d viewers got %v states; want 20 and about 1000", got.Connections.Opened, states)
 	}
-	if got.Received.Bytes != got.Received.States*int64(len(f.announce)) {
-		t.Errorf("%d states had %d bytes", got.Received.States, got.Received.Bytes)
+	if bytes != states*float64(len(state)) {
+		t.Errorf("%v states had %v bytes", states, bytes)
+	}
+}
+
+// With one helm, the commands of all but one controller are refused.
+func TestDriveWithControllers(t *testing.T) {
+	var first atomic.Bool
+	f := &fake{}
+	f.serveEach = func() func(int) string {
+		if first.CompareAndSwap(false, true) {
+			return nil
+		}
+		return func(int) string { return `{"op":"error","code":"not_driver","message":"v1 drives"}` }
+	}
+	got := runDrive(t, "-controllers", "5", "-rate", "20", "-d", "1s", f.serve(t))
+	figures{"sent": 100, "applied": 20, "unanswered": 0}.check(t, got)
+	if got.Refusals["not_driver"] != 80 || got.measured("command_to_ack").Count != 100 {
+		t.Errorf("%v were refused; want 80 of 100", got.Refusals)
 	}
 }
 

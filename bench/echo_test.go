@@ -11,30 +11,30 @@ import (
 	"time"
 )
 
-func runEcho(t *testing.T, args ...string) *echoFigures {
+func runEcho(t *testing.T, args ...string) *run {
 	t.Helper()
-	r := runBench(t, t.Context(), append([]string{"echo", "-warmup", "0s"}, args...)...)
-	if r.code != 0 || r.report.Echo == nil {
-		t.Fatalf("exit code %d, figures %v", r.code, r.report.Echo)
-	}
-	return r.report.Echo
+	return runScenario(t, "echo", args...)
 }
 
 func TestEchoMeasuresTheDelay(t *testing.T) {
 	f := &fake{echo: true, delay: 5 * time.Millisecond}
 	got := runEcho(t, "-n", "4", "-d", "500ms", "-pid", fmt.Sprint(os.Getpid()), f.serve(t))
-	if got.Latency.P50 < 5000 || got.Latency.Count == 0 {
-		t.Errorf("latency %+v: want 5 ms or more", got.Latency)
+	l, messages := got.measured("latency"), int64(got.value("messages"))
+	if l.Min < 5000 || l.Count == 0 {
+		t.Errorf("latency %+v: want 5 ms or more", l)
 	}
 	// One message at a time on each connection, of 5 ms or more. The last ones are answered after the measurement.
-	if got.Messages < 4 || got.Messages > 4*100 || got.Latency.Count > int(got.Messages)+4 || got.Unanswered != 0 {
-		t.Errorf("%d messages, %d of them late, %d latencies", got.Messages, got.Unanswered, got.Latency.Count)
+	if messages < 4 || messages > 4*100 || l.Count > messages+4 {
+		t.Errorf("%d messages, %d latencies", messages, l.Count)
 	}
-	if got.Seconds < 0.5 || got.PerSecond <= 0 || got.Load <= 0 || got.Depth != 1 || got.Size != 64 || got.Clients.Opened != 4 {
+	if got.Seconds < 0.5 || got.value("messages_per_s") <= 0 || got.value("bench_cores") <= 0 || got.Connections.Opened != 4 {
 		t.Errorf("got %+v", got)
 	}
-	if s := got.Server; s == nil || s.PerMessage <= 0 || s.Cores <= 0 || s.Voluntary <= 0 {
-		t.Errorf("the process is %+v", s)
+	figures{"unanswered": 0}.check(t, got)
+	for _, name := range []string{"server_cpu_us_per_message", "server_cores", "server_voluntary_switches_per_s"} {
+		if got.value(name) <= 0 {
+			t.Errorf("%s is %v", name, got.value(name))
+		}
 	}
 }
 
@@ -48,12 +48,11 @@ func TestInterruptedEchoReports(t *testing.T) {
 		return strings.Repeat("x", 64)
 	}}
 	r := runBench(t, ctx, "echo", "-n", "1", "-rate", "1000", "-warmup", "0s", "-d", "1m", f.serve(t))
-	got := r.report.Echo
-	if r.code != 1 || got == nil || !strings.Contains(r.report.Error, "canceled") {
+	if r.code != 1 || !r.found() || !strings.Contains(r.report.Error, "canceled") || !r.marked("messages_per_s") {
 		t.Fatalf("exit code %d, report %+v", r.code, r.report)
 	}
-	if got.Messages < 100 || got.Seconds <= 0 || got.Seconds > 50 || got.PerSecond <= 0 {
-		t.Errorf("got %+v; want 100 messages or a few more", got)
+	if r.value("messages") < 100 || r.Seconds <= 0 || r.Seconds > 50 || r.value("messages_per_s") <= 0 {
+		t.Errorf("got %+v; want 100 messages or a few more", r.run)
 	}
 }
 
@@ -61,19 +60,20 @@ func TestInterruptedEchoReports(t *testing.T) {
 func TestEchoOpenLoopFeelsAStall(t *testing.T) {
 	f := &fake{echo: true, delay: time.Millisecond, stallAt: 50, stall: 300 * time.Millisecond}
 	got := runEcho(t, "-n", "1", "-rate", "100", "-d", "2s", f.serve(t))
-	if got.Latency.Count != 200 || got.Unanswered != 0 || got.Rate != 100 || got.Depth != 0 {
-		t.Fatalf("got %+v; want 200 latencies", got)
+	figures{"unanswered": 0}.check(t, got)
+	if l := got.measured("latency"); l.Count != 200 || l.Max < 300_000 || l.P99 < 279_000 || l.P90 < 99_900 {
+		t.Errorf("latency %+v: want 200, and p90, p99 and maximum of 100, 280 and 300 ms or more", l)
 	}
-	if got.Latency.Max < 300_000 || got.Latency.P99 < 277_000 || got.Latency.P90 < 99_000 {
-		t.Errorf("latency %+v: want p90, p99 and maximum of 100, 280 and 300 ms or more", got.Latency)
+	if late := got.measured(scheduleLateness); late.Count != 200 || late.P99 > 100_000 {
+		t.Errorf("lateness %+v: the stall was the server's", late)
 	}
 }
 
 func TestEchoWarmupIsNotCounted(t *testing.T) {
 	f := &fake{echo: true, stallAt: 0, stall: 200 * time.Millisecond}
 	got := runEcho(t, "-warmup", "500ms", "-n", "1", "-rate", "100", "-d", "200ms", f.serve(t))
-	if got.Latency.Count != 20 {
-		t.Errorf("%d latencies; want 20", got.Latency.Count)
+	if l := got.measured("latency"); l.Count != 20 {
+		t.Errorf("%d latencies; want 20", l.Count)
 	}
 }
 
@@ -93,8 +93,9 @@ func TestEchoKeepsItsDepth(t *testing.T) {
 	})
 	got := runEcho(t, "-raw", "-n", "2", "-depth", fmt.Sprint(depth), "-size", fmt.Sprint(size), "-d", "200ms", url)
 	answered := depth * (<-rounds + <-rounds)
-	if got.Messages == 0 || got.Messages > answered || int64(got.Latency.Count) != answered {
-		t.Errorf("%d messages and %d latencies of %d that were answered", got.Messages, got.Latency.Count, answered)
+	messages, l := int64(got.value("messages")), got.measured("latency")
+	if messages == 0 || messages > answered || l.Count != answered {
+		t.Errorf("%d messages and %d latencies of %d that were answered", messages, l.Count, answered)
 	}
 }
 
@@ -113,8 +114,8 @@ func TestEchoRawMeasuresTheDelay(t *testing.T) {
 		}
 	})
 	got := runEcho(t, "-raw", "-n", "3", "-size", "10", "-d", "300ms", url)
-	if got.Latency.P50 < 5000 || got.Messages < 3 || got.Messages > 3*60 {
-		t.Errorf("%d messages with latency %+v: want 5 ms or more", got.Messages, got.Latency)
+	if n, l := got.value("messages"), got.measured("latency"); l.P50 < 5000 || n < 3 || n > 3*60 {
+		t.Errorf("%v messages with latency %+v: want 5 ms or more", n, l)
 	}
 }
 
@@ -129,7 +130,7 @@ func TestEchoFails(t *testing.T) {
 				return ""
 			}
 			return strings.Repeat("x", 64)
-		}, "0 of 2 viewers did not get in, 2 were lost"},
+		}, "0 of 2 connections did not get in, 2 were lost"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{reply: test.reply}
@@ -152,36 +153,9 @@ func TestEchoReportsUnanswered(t *testing.T) {
 		io.Copy(io.Discard, conn)
 	})
 	r := runBench(t, t.Context(), "echo", "-raw", "-warmup", "0s", "-d", "100ms", "-n", "3", url)
-	got := r.report.Echo
-	if r.code != 1 || got == nil || got.Messages != 3 || got.Unanswered != 3 || !strings.Contains(r.stderr, "3 messages were not answered") {
-		t.Errorf("exit code %d, %+v; want 1, and 3 answered and 3 not", r.code, got)
-	}
-}
-
-func TestHistogram(t *testing.T) {
-	var h histogram
-	if got := h.percentiles(); got != (percentiles{}) {
-		t.Errorf("of none: %+v", got)
-	}
-	var s samples
-	for i := 1; i <= 100_000; i++ {
-		d := time.Duration(i) * 7919 * time.Nanosecond
-		h.add(d)
-		s = append(s, d)
-	}
-	got, want := h.percentiles(), s.percentiles()
-	if got.Count != want.Count || got.Max != want.Max {
-		t.Errorf("got %+v; want %+v", got, want)
-	}
-	for _, p := range [][2]int64{{got.P50, want.P50}, {got.P90, want.P90}, {got.P99, want.P99}, {got.P999, want.P999}} {
-		if p[0] < p[1] || float64(p[0]) > float64(p[1])*(1+1./fineness) {
-			t.Errorf("got %+v; want %+v to within 1 in %d above", got, want, fineness)
-		}
-	}
-	h.add(-1)
-	h.add(1<<63 - 1)
-	if got := h.percentiles(); got.Count != 100_002 || got.Max != time.Duration(1<<63-1).Microseconds() {
-		t.Errorf("with the extremes: %+v", got)
+	figures{"messages": 3, "unanswered": 3}.check(t, r.run)
+	if r.code != 1 || !r.marked("latency") || !strings.Contains(r.stderr, "3 messages were not answered") {
+		t.Errorf("exit code %d, marks %+v; want 1, and the latency marked", r.code, r.Marks)
 	}
 }
 

@@ -153,27 +153,32 @@ func (f *vanisher) round(ctx context.Context, way vanishing) (took time.Duration
 	if !last.moves() {
 		return 0, "", fmt.Errorf("the car stood (%s) while it was driven: raise -rate, and look to its sensors", cmp.Or(last.Cause, "no cause"))
 	}
-	gone := make(chan time.Time)
-	left := -1
+	type departure struct {
+		at time.Time
+		fd int
+	}
+	departed := make(chan departure, 1)
 	f.loop.Post(func() {
 		if way.drives {
 			driver.drive()
 		}
 		at := time.Now()
-		left = way.leave(driver)
-		gone <- at
+		departed <- departure{at, way.leave(driver)}
 	})
-	at := <-gone
-	defer func() {
-		if left >= 0 {
-			resetAndClose(left)
-		}
-	}()
+	var left departure
+	select {
+	case left = <-departed:
+	case <-ctx.Done():
+		return 0, "", context.Cause(ctx)
+	}
+	if left.fd >= 0 {
+		defer resetAndClose(left.fd)
+	}
 	err = f.await(ctx, "the car did not stop", func(e event) bool {
 		if e.state == nil || e.state.moves() {
 			return false
 		}
-		took, cause = e.at.Sub(at), e.state.Cause
+		took, cause = e.at.Sub(left.at), e.state.Cause
 		return true
 	})
 	if err != nil { // whatever happens, the car must not drive on
@@ -271,8 +276,9 @@ func (d *leaver) message(_ *client, p []byte, _ time.Time) {
 }
 
 func (d *leaver) ended(_ *client, err error) {
-	d.connections.Add(-1)
-	if err != errLeft {
+	if err == errLeft {
+		d.connections.Add(-1)
+	} else {
 		d.fail(fmt.Errorf("the driver's connection: %w", d.target.explain(err)))
 	}
 }

@@ -20,15 +20,19 @@ const ack = `{"op":"ack","seq":1,"applied":true,"us":42}`
 
 // fake is a WebSocket server whose delays are known. Its fields are fixed before serve.
 type fake struct {
-	delay    time.Duration              // before each reply
-	stall    time.Duration              // once, before the reply to command number stallAt
-	stallAt  int                        //
-	reply    func(i int) string         // to command number i; "" closes the connection. An ack when nil
-	upgraded func(n int, conn net.Conn) // is told of connection number n, from 1
-	announce string                     // sent to all connections before each reply
-	echo     bool                       // the reply is the command
-	relay    bool                       // the command goes to all connections, and there is no reply
-	deaf     int                        // number of a connection that does not get it
+	delay   time.Duration      // before each reply
+	stall   time.Duration      // once, before the reply to command number stallAt
+	stallAt int                //
+	reply   func(i int) string // to command number i; "" closes the connection. An ack when nil
+	// serveEach makes the reply of each connection that sends something; nil is like reply.
+	serveEach func() func(i int) string
+	upgraded  func(n int, conn net.Conn) // is told of connection number n, from 1
+	announce  func(i int) string         // sent to all connections before the reply to command number i; "" is nothing
+	heard     func(command string)       // is told each command
+	left      func(commands int)         // is told that a connection has ended that has sent commands
+	echo      bool                       // the reply is the command
+	relay     bool                       // the command goes to all connections, and there is no reply
+	deaf      int                        // number of a connection that does not get it
 
 	mu    sync.Mutex
 	conns []net.Conn // that were upgraded, in order
@@ -85,7 +89,13 @@ func (f *fake) connection(conn net.Conn) {
 	if err != nil {
 		return // GET /healthz gets its refusal from Upgrade
 	}
-	for i := 0; ; i++ {
+	i, reply := 0, f.reply
+	defer func() {
+		if f.left != nil && i > 0 {
+			f.left(i)
+		}
+	}()
+	for ; ; i++ {
 		h, err := ws.ReadHeader(conn)
 		if err != nil {
 			return
@@ -94,14 +104,23 @@ func (f *fake) connection(conn net.Conn) {
 		if _, err := io.ReadFull(conn, command); err != nil {
 			return
 		}
+		if h.OpCode == ws.OpClose {
+			return
+		}
 		ws.Cipher(command, h.Mask, 0)
+		if f.heard != nil {
+			f.heard(string(command))
+		}
 		time.Sleep(f.delay)
 		if f.stall > 0 && i == f.stallAt {
 			time.Sleep(f.stall)
 		}
+		if i == 0 && f.serveEach != nil {
+			reply = f.serveEach()
+		}
 		text := ack
-		if f.reply != nil {
-			text = f.reply(i)
+		if reply != nil {
+			text = reply(i)
 		}
 		if f.echo {
 			text = string(command)
@@ -119,16 +138,24 @@ func (f *fake) connection(conn net.Conn) {
 		if text == "" {
 			return
 		}
-		if f.announce != "" {
-			f.mu.Lock()
-			for _, c := range f.conns {
-				ws.WriteFrame(c, ws.NewTextFrame([]byte(f.announce)))
-			}
-			f.mu.Unlock()
+		if f.announce != nil {
+			f.say(f.announce(i))
 		}
 		if ws.WriteFrame(conn, ws.NewTextFrame([]byte(text))) != nil {
 			return
 		}
+	}
+}
+
+// say sends all connections a text.
+func (f *fake) say(text string) {
+	if text == "" {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.conns {
+		ws.WriteFrame(c, ws.NewTextFrame([]byte(text)))
 	}
 }
 
@@ -164,6 +191,7 @@ type result struct {
 	code           int
 	stdout, stderr string
 	report         report
+	*run           // the last one; never nil
 }
 
 // runBench runs bench as the command line does and reads its JSON file, if it got to write one.
@@ -172,7 +200,7 @@ func runBench(t *testing.T, ctx context.Context, args ...string) result {
 	file := filepath.Join(t.TempDir(), "figures.json")
 	var stdout, stderr strings.Builder
 	args = append([]string{args[0], "-json", file}, args[1:]...)
-	r := result{code: run(ctx, args, &stdout, &stderr)}
+	r := result{code: program(ctx, args, &stdout, &stderr), run: &run{}}
 	r.stdout, r.stderr = stdout.String(), stderr.String()
 	t.Logf("bench %s: exit code %d\n%s%s", strings.Join(args, " "), r.code, r.stdout, r.stderr)
 	text, err := os.ReadFile(file)
@@ -184,6 +212,9 @@ func runBench(t *testing.T, ctx context.Context, args ...string) result {
 	}
 	if err := json.Unmarshal(text, &r.report); err != nil {
 		t.Fatalf("the JSON file is not valid: %v\n%s", err, text)
+	}
+	if n := len(r.report.Runs); n > 0 {
+		r.run = r.report.Runs[n-1]
 	}
 	return r
 }

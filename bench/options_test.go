@@ -8,32 +8,40 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func TestUsage(t *testing.T) {
-	var files unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
-		t.Fatal(err)
-	}
 	const url = "ws://127.0.0.1:9/ws"
 	for _, test := range []struct {
 		args, want string
 		code       int
 	}{
 		{"", "which scenario?", 2},
-		{"storm", `unknown scenario "storm"`, 2},
+		{"rain", `unknown scenario "rain"`, 2},
 		{"idle", "which server?", 2},
 		{"idle " + url + " -n 3", `unexpected argument "-n" after the URL; flags come before the URL`, 2},
 		{"idle -x " + url, "-x", 2},
 		{"idle -n 0 " + url, "-n 0: want 1 to", 2},
-		{"drive -n -1 " + url, "-n -1: want 0 to", 2},
+		{"drive -n -1 " + url, "-n -1: want up to", 2},
+		{"idle -churn -1 " + url, "-churn -1: want 0.1 to", 2},
 		{"idle -rate NaN " + url, "-rate NaN", 2},
 		{"drive -rate NaN " + url, "-rate NaN", 2},
 		{"drive -rate 1e9 " + url, "-rate 1e+09", 2},
 		{"drive -d 0s " + url, "-d 0s", 2},
-		{"drive -rate 10000 -d 5m " + url, "more than 1000000 commands", 2},
+		{"drive -rate 10000 -controllers 1000 -d 5m " + url, "more than 100000000 commands", 2},
+		{"drive -controllers 0 " + url, "-controllers 0: want 1 to", 2},
+		{"drive -repeat 0 " + url, "-repeat 0: want 1 to 100", 2},
+		{"drive -repeat 100 " + url, "does not fit into -timeout 10m0s", 2},
+		{"drive -token a\tb " + url, "-token, or ROVERD_TOKEN", 2},
+		{"watch -rate -1 " + url, "-rate -1: want 0.1 to 1000", 2},
+		{"watch -d 0s -rate 0 " + url, "-d 0s", 2},
+		{"slow -slow -1 " + url, "-slow -1: want up to", 2},
+		{"slow -trickle -1 " + url, "-trickle -1: want 0 to", 2},
+		{"storm -rate 1000 -hold 2s " + url, "more than -n 1000 connections at a time", 2},
+		{"failsafe -rounds 0 " + url, "-rounds 0: want 1 to", 2},
+		{"failsafe -rate 0.5 " + url, "-rate 0.5: want 1 to", 2},
+		{"soak -rate 0 " + url, "want somebody to drive", 2},
+		{"soak -d 3h " + url, "does not fit into -timeout 2h0m0s", 2},
 		{"idle -hold -1s " + url, "can't be negative", 2},
 		{"idle -hold 1h " + url, "does not fit into -timeout 10m0s", 2},
 		{"echo -n 0 " + url, "-n 0: want 1 to", 2},
@@ -64,7 +72,7 @@ func TestUsage(t *testing.T) {
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			var stdout, stderr strings.Builder
-			code := run(t.Context(), strings.Fields(test.args), &stdout, &stderr)
+			code := program(t.Context(), strings.Fields(test.args), &stdout, &stderr)
 			if code != test.code || !strings.Contains(stderr.String(), test.want) {
 				t.Errorf("exit code %d, %q; want %d and %q", code, stderr.String(), test.code, test.want)
 			}
@@ -72,12 +80,6 @@ func TestUsage(t *testing.T) {
 				t.Errorf("the help is %q", stdout.String())
 			}
 		})
-	}
-	if files.Cur < mostViewers {
-		err := (&options{n: mostViewers, openRate: mostViewers, timeout: time.Hour}).check("idle")
-		if want := fmt.Sprintf("RLIMIT_NOFILE allows this process %d", files.Cur); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("a million viewers: %v; want %q", err, want)
-		}
 	}
 }
 
@@ -88,7 +90,7 @@ func TestResolve(t *testing.T) {
 		"http://127.0.0.1:9900/?a=b": "127.0.0.1:9900 127.0.0.1:9900 /?a=b",
 		"ws://[::1]:9900":            "[::1]:9900 [::1]:9900 /ws",
 	} {
-		got, err := resolve(t.Context(), raw, false)
+		got, err := resolve(t.Context(), &options{url: raw})
 		if err != nil {
 			t.Errorf("%s: %v", raw, err)
 			continue
@@ -98,8 +100,12 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: got %s; want %s", raw, s, want)
 		}
 	}
-	if _, err := resolve(t.Context(), "ws://192.0.2.1", true); err != nil {
+	if _, err := resolve(t.Context(), &options{url: "ws://192.0.2.1", anywhere: true}); err != nil {
 		t.Errorf("-anywhere: %v", err)
+	}
+	got, err := resolve(t.Context(), &options{url: "ws://127.0.0.1", token: "secret"})
+	if err != nil || !strings.HasSuffix(string(got.request), "\r\nAuthorization: Bearer secret\r\n\r\n") {
+		t.Errorf("with a token the request is %q (%v)", got.request, err)
 	}
 }
 
@@ -119,22 +125,6 @@ func TestSources(t *testing.T) {
 		if got := to.sources(test.n); !slices.Equal(got, test.want) {
 			t.Errorf("%d to %s: from %v; want %v", test.n, test.addr, got, test.want)
 		}
-	}
-}
-
-func TestPercentiles(t *testing.T) {
-	var s samples
-	for i := 1000; i > 0; i-- {
-		s = append(s, time.Duration(i)*time.Microsecond)
-	}
-	if got, want := s.percentiles(), (percentiles{1000, 500, 900, 990, 999, 1000}); got != want {
-		t.Errorf("of 1 to 1000: %+v; want %+v", got, want)
-	}
-	if got, want := s[:3].percentiles(), (percentiles{3, 2, 3, 3, 3, 3}); got != want {
-		t.Errorf("of 1 to 3: %+v; want %+v", got, want)
-	}
-	if got := samples(nil).percentiles(); got != (percentiles{}) {
-		t.Errorf("of none: %+v", got)
 	}
 }
 

@@ -189,9 +189,15 @@ func (w *watcher) missing() int64 {
 
 // settle lets the last state arrive, for a bounded time.
 func (w *watcher) settle(ctx context.Context) {
-	to := time.Now().Add(patience)
-	for missing := make(chan int64); time.Now().Before(to); {
-		if !w.loop.Post(func() { missing <- w.missing() }) || <-missing == 0 || !sleepUntil(ctx, time.Now().Add(patience/50)) {
+	missing := make(chan int64, 1)
+	for to := time.Now().Add(patience); time.Now().Before(to); {
+		w.loop.Post(func() { missing <- w.missing() })
+		select {
+		case n := <-missing:
+			if n == 0 || !sleepUntil(ctx, time.Now().Add(patience/50)) {
+				return
+			}
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -1,0 +1,307 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/metrics"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// jsonSchema is every field of the JSON of a run with all that there can be, and its kind. Whoever changes it breaks the
+// programs that read it: add, and change the number of the schema when a meaning changes.
+const jsonSchema = `
+error string
+machine.cpu_model string
+machine.cpus number
+machine.go string
+machine.gomaxprocs number
+machine.hypervisor bool
+machine.kernel string
+machine.memory_bytes number
+machine.rlimit_nofile[] number
+machine.sysctls.* string
+runs[].connections.failed number
+runs[].connections.lost number
+runs[].connections.open_s number
+runs[].connections.opened number
+runs[].connections.reasons.* number
+runs[].connections.role string
+runs[].connections.wanted number
+runs[].error string
+runs[].figures[].better string
+runs[].figures[].name string
+runs[].figures[].unit string
+runs[].figures[].value number
+runs[].marks[].code string
+runs[].marks[].of[] string
+runs[].marks[].text string
+runs[].measured_s number
+runs[].refusals.* number
+runs[].series.at_s[] number
+runs[].series.columns[].name string
+runs[].series.columns[].unit string
+runs[].series.columns[].values[] number
+runs[].series.phases[].from_s number
+runs[].series.phases[].name string
+runs[].series.phases[].to_s number
+runs[].server_process.*.anonymous_bytes number
+runs[].server_process.*.cpu_s number
+runs[].server_process.*.open_files number
+runs[].server_process.*.resident_bytes number
+runs[].server_process.*.threads number
+runs[].started string
+runs[].times[].count number
+runs[].times[].curve[].percentile number
+runs[].times[].curve[].us number
+runs[].times[].max_us number
+runs[].times[].mean_us number
+runs[].times[].min_us number
+runs[].times[].name string
+runs[].times[].p50_us number
+runs[].times[].p90_us number
+runs[].times[].p99_99_us number
+runs[].times[].p99_9_us number
+runs[].times[].p99_us number
+runs[].times[].what string
+scenario string
+schema number
+server.pid number
+server.process_from string
+settings.* string
+started string
+summary[].better string
+summary[].marked bool
+summary[].max number
+summary[].median number
+summary[].min number
+summary[].name string
+summary[].unit string
+summary[].values[] number
+target string
+`
+
+// describe collects the paths of a JSON value. The names in some objects are data.
+func describe(path string, v any, found map[string]bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			for _, open := range []string{"settings", "sysctls", "reasons", "refusals", "server_process"} {
+				if strings.HasSuffix(path, open) {
+					name = "*"
+				}
+			}
+			describe(strings.TrimPrefix(path+"."+name, "."), inner, found)
+		}
+	case []any:
+		for _, inner := range v {
+			describe(path+"[]", inner, found)
+		}
+	case string:
+		found[path+" string"] = true
+	case float64:
+		found[path+" number"] = true
+	case bool:
+		found[path+" bool"] = true
+	default:
+		found[fmt.Sprintf("%s %T", path, v)] = true
+	}
+}
+
+func TestJSONSchema(t *testing.T) {
+	// One of the viewers is lost, one of the commands refused, and one not answered.
+	f := fakeCar(0, nil)
+	reply := f.reply
+	f.reply = func(i int) string {
+		switch i {
+		case 3:
+			return `{"op":"error","code":"stale","message":"too old"}`
+		case 5:
+			f.mu.Lock()
+			f.conns[len(f.conns)-1].Close()
+			f.mu.Unlock()
+		}
+		return reply(i)
+	}
+	file := filepath.Join(t.TempDir(), "figures.json")
+	var out strings.Builder
+	code := program(t.Context(), []string{"watch", "-n", "5", "-rate", "50", "-d", "1s", "-warmup", "100ms", "-pid", fmt.Sprint(os.Getpid()),
+		"-repeat", "2", "-json", file, f.serve(t)}, &out, &out)
+	if code != 1 {
+		t.Fatalf("exit code %d: %s", code, &out)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	describe("", v, found)
+	delete(found, "machine.cpu_governor string") // not everywhere
+	want := strings.Split(strings.TrimSpace(jsonSchema), "\n")
+	for path := range found {
+		if !slices.Contains(want, path) {
+			t.Errorf("%s is new", path)
+		}
+	}
+	for _, path := range want {
+		if !found[path] {
+			t.Errorf("%s is missing", path)
+		}
+	}
+}
+
+func TestSeriesIsATable(t *testing.T) {
+	f := &fake{echo: true}
+	got := runScenario(t, "echo", "-n", "10", "-rate", "200", "-d", "1s", "-pid", fmt.Sprint(os.Getpid()), f.serve(t))
+	rows := len(got.Series.At)
+	if rows < 4 || !slices.IsSorted(got.Series.At) {
+		t.Fatalf("looks at %v; want five or so, in order", got.Series.At)
+	}
+	for _, c := range got.Series.Columns {
+		if len(c.Values) != rows {
+			t.Errorf("%s has %d values; want %d", c.Name, len(c.Values), rows)
+		}
+	}
+	measured := got.Series.stretch("measure")
+	_, open := got.Series.column("connections", measured.From, measured.To)
+	_, rate := got.Series.column("messages_per_s", measured.From+0.3, measured.To)
+	_, files := got.Series.column("server_open_files", 0, 100)
+	if len(open) == 0 || slices.Min(open) != 10 || slices.Max(open) != 10 {
+		t.Errorf("open were %v; want 10", open)
+	}
+	if len(rate) == 0 || slices.Min(rate) < 150 || slices.Max(rate) > 250 {
+		t.Errorf("the rate was %v; want about 200", rate)
+	}
+	if len(files) == 0 || slices.Max(files) < 20 {
+		t.Errorf("the files were %v; want 20 sockets and more", files)
+	}
+	if measured.To-measured.From < 1 || measured.To-measured.From > 1.5 {
+		t.Errorf("measured from %v to %v; want a second", measured.From, measured.To)
+	}
+}
+
+func TestRepeatSummarizes(t *testing.T) {
+	f := &fake{echo: true, delay: 2 * time.Millisecond}
+	r := runBench(t, t.Context(), "echo", "-n", "2", "-d", "200ms", "-warmup", "0s", "-repeat", "3", f.serve(t))
+	if r.code != 0 || len(r.report.Runs) != 3 || !strings.Contains(r.stdout, "of 3 runs") {
+		t.Fatalf("exit code %d, %d runs", r.code, len(r.report.Runs))
+	}
+	for name, unit := range map[string]string{"messages_per_s": "1/s", "latency p50": "us", "latency p99.99": "us"} {
+		i := slices.IndexFunc(r.report.Summary, func(s summary) bool { return s.Name == name })
+		if i < 0 {
+			t.Errorf("no %s", name)
+			continue
+		}
+		s := r.report.Summary[i]
+		if s.Unit != unit || len(s.Values) != 3 || s.Min > s.Median || s.Median > s.Max || !slices.Contains(s.Values, s.Median) || s.Min <= 0 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+func TestSummaryOfRunsThatFailed(t *testing.T) {
+	bad := &run{Error: "lost", Figures: []figure{{Name: "a", Value: 100}}, Marks: []mark{{Code: "connections"}}}
+	good := func(v float64) *run { return &run{Figures: []figure{{Name: "a", Value: v}}} }
+	r := report{Runs: []*run{good(1), bad, good(2), good(9), good(4)}}
+	if r.summarize(); len(r.Summary) != 1 || r.Summary[0].Median != 3 || r.Summary[0].Max != 9 || r.Summary[0].Marked {
+		t.Errorf("of 1, 2, 4, 9 and a run that failed: %+v", r.Summary)
+	}
+	r = report{Runs: []*run{bad}}
+	if r.summarize(); len(r.Summary) != 1 || r.Summary[0].Median != 100 || !r.Summary[0].Marked {
+		t.Errorf("of a run that failed: %+v", r.Summary)
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	h := newHistogram()
+	if got := h.times("a", ""); got.Count != 0 || got.Max != 0 || len(got.Curve) != 0 {
+		t.Errorf("of none: %+v", got)
+	}
+	for i := 1; i <= 100_000; i++ {
+		h.add(time.Duration(i) * 10 * time.Microsecond) // up to a second
+	}
+	got := h.times("a", "")
+	for _, p := range []struct {
+		name      string
+		got, want int64
+	}{{"min", got.Min, 10}, {"p50", got.P50, 500_000}, {"p90", got.P90, 900_000}, {"p99", got.P99, 990_000}, {"p99.9", got.P999, 999_000},
+		{"p99.99", got.P9999, 999_900}, {"max", got.Max, 1_000_000}} {
+		if off := float64(p.got-p.want) / float64(p.want); off < -0.001 || off > 0.001 {
+			t.Errorf("%s is %d; want %d to three digits", p.name, p.got, p.want)
+		}
+	}
+	last := point{}
+	for _, p := range got.Curve {
+		if p.Percentile < last.Percentile || p.Micros < last.Micros {
+			t.Fatalf("the curve falls: %+v, then %+v", last, p)
+		}
+		last = p
+	}
+	if last.Percentile != 100 || last.Micros != got.Max || len(got.Curve) < 50 {
+		t.Errorf("the curve has %d points and ends at %+v; want 100 %% and %d", len(got.Curve), last, got.Max)
+	}
+	h.add(-1)
+	h.add(1<<63 - 1)
+	if got := h.times("a", ""); got.Count != 100_002 || got.Max < longest.Microseconds() {
+		t.Errorf("with the extremes: %+v", got)
+	}
+}
+
+// judged runs judge on a second in which bench used so much.
+func judged(cores float64, times ...times) *run {
+	start := time.Now()
+	g := &rig{run: &run{Times: times, Figures: []figure{{"messages_per_s", 1, "1/s", "more"}, {"server_cpu_us_per_message", 1, "us", "less"}}}}
+	g.meter.begun.at, g.meter.end.at = start, start.Add(time.Second)
+	g.meter.end.self = time.Duration(cores * float64(time.Second))
+	g.judge(nil)
+	return g.run
+}
+
+func TestMarks(t *testing.T) {
+	latency := func(p50, p99 int64) times { return times{Name: "latency", Count: 10, P50: p50, P99: p99} }
+	late := func(p50, p99 int64) times { return times{Name: scheduleLateness, Count: 10, P50: p50, P99: p99} }
+	for name, test := range map[string]struct {
+		run  *run
+		want string // the codes
+	}{
+		"well":               {judged(0.5, latency(200, 1000), late(60, 300)), ""},
+		"busy":               {judged(0.95, latency(200, 1000)), "bench_cpu"},
+		"late at the end":    {judged(0.5, latency(200, 1000), late(60, 900)), "late"},
+		"late in the middle": {judged(0.5, latency(200, 1000), late(150, 300)), "late"},
+		"both":               {judged(1, latency(200, 1000), late(150, 300)), "bench_cpu late"},
+	} {
+		var codes []string
+		for _, m := range test.run.Marks {
+			codes = append(codes, m.Code)
+		}
+		if got := strings.Join(codes, " "); got != test.want {
+			t.Errorf("%s: %q; want %q", name, got, test.want)
+		}
+		marked := test.want != ""
+		if test.run.marked("latency") != marked {
+			t.Errorf("%s: the latency is marked: %v; want %v", name, !marked, marked)
+		}
+		if test.run.marked("server_cpu_us_per_message") {
+			t.Errorf("%s: the server's CPU per message is marked, which does not depend on how fast bench is", name)
+		}
+	}
+}
+
+func TestLongestPause(t *testing.T) {
+	before := metrics.Float64Histogram{Counts: []uint64{5, 2, 1}, Buckets: []float64{0, 0.001, 0.1, 1}}
+	after := metrics.Float64Histogram{Counts: []uint64{9, 3, 1}, Buckets: before.Buckets}
+	if got := longestPause(&before, &after); got != 0.001 {
+		t.Errorf("%v; want 0.001", got)
+	}
+	if got := longestPause(&before, &before); got != 0 {
+		t.Errorf("%v; want 0", got)
+	}
+}
