@@ -51,11 +51,12 @@ func (g *rig) newCrowd(name string, n int) *crowd {
 func (cr *crowd) gather(ctx context.Context) {
 	start := time.Now()
 	defer func() { cr.took = time.Since(start) }()
+	dial := cr.dial
 	for i := range cr.n {
 		if !sleepUntil(ctx, start.Add(time.Duration(i)*every(cr.rig.o.openRate))) || !cr.reserve(ctx) {
 			return
 		}
-		cr.rig.loop.Post(cr.dial)
+		cr.rig.loop.Post(dial)
 	}
 	for range maxInFlight { // who holds all the slots has seen the last handshake end
 		if !cr.reserve(ctx) {

@@ -15,6 +15,12 @@ const spareFiles = 32
 // that fails half-way would tell less.
 func checkLimits(o *options, t *target) error {
 	n := o.n + o.slow + o.controllers
+	if sources := len(t.sources(n)); sources == 1 {
+		if ports := localPorts(); ports > 0 && n > ports {
+			return fmt.Errorf("-n %d: from one address only %d connections to %s can leave: widen the range (as root: sysctl "+
+				"net.ipv4.ip_local_port_range=\"1024 65535\"), or open fewer", o.n, ports, t.addr)
+		}
+	}
 	if err := raiseFiles(uint64(n + spareFiles)); err != nil {
 		return fmt.Errorf("-n %d: %w", o.n, err)
 	}
@@ -22,12 +28,6 @@ func checkLimits(o *options, t *target) error {
 		if free, ok := filesLeft(); ok && 2*n > free { // both ends are on this machine
 			return fmt.Errorf("-n %d: this machine can open %d more files, and both ends of the connections need %d: "+
 				"raise it (as root: sysctl fs.file-max=...), or open fewer", o.n, free, 2*n)
-		}
-	}
-	if sources := len(t.sources(n)); sources == 1 {
-		if ports := localPorts(); ports > 0 && n > ports {
-			return fmt.Errorf("-n %d: from one address only %d connections to %s can leave: widen the range (as root: sysctl "+
-				"net.ipv4.ip_local_port_range=\"1024 65535\"), or open fewer", o.n, ports, t.addr)
 		}
 	}
 	return nil

@@ -38,14 +38,10 @@ func TestLimits(t *testing.T) {
 	if ports < 1000 || ports > 65536 {
 		t.Fatalf("there are %d ports", ports)
 	}
-	var files unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files); files.Cur < uint64(ports)+100 {
-		t.Skip("NOT TESTED here: fewer files than ports")
-	}
 	if err := checkLimits(&options{n: ports + 1}, far); err == nil || !strings.Contains(err.Error(), "net.ipv4.ip_local_port_range") {
 		t.Errorf("more connections than ports from one address: %v", err)
 	}
-	if err := checkLimits(&options{n: ports + 1}, local); err != nil {
+	if err := checkLimits(&options{n: ports + 1}, local); err != nil && strings.Contains(err.Error(), "ip_local_port_range") {
 		t.Errorf("as many on loopback, which has many addresses: %v", err)
 	}
 }

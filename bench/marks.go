@@ -49,7 +49,7 @@ func (g *rig) judge(err error) {
 			g.doubt(name, fmt.Sprintf("%.0f were %s: their times would be the longest, and are not among the others", n, name), timed...)
 		}
 	}
-	if errInterrupted(err) {
+	if interrupted(err) {
 		g.doubt("interrupted", "the run ended early: the figures are of the part that ran")
 	}
 }

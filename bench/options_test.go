@@ -32,7 +32,7 @@ func TestUsage(t *testing.T) {
 		{"drive -controllers 0 " + url, "-controllers 0: want 1 to", 2},
 		{"drive -repeat 0 " + url, "-repeat 0: want 1 to 100", 2},
 		{"drive -repeat 100 " + url, "does not fit into -timeout 10m0s", 2},
-		{"drive -token a\tb " + url, "-token, or ROVERD_TOKEN", 2},
+		{"drive -token a\x7fb " + url, "-token, or ROVERD_TOKEN", 2},
 		{"watch -rate -1 " + url, "-rate -1: want 0.1 to 1000", 2},
 		{"watch -d 0s -rate 0 " + url, "-d 0s", 2},
 		{"slow -slow -1 " + url, "-slow -1: want up to", 2},

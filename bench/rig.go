@@ -136,7 +136,7 @@ func await(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// errInterrupted tells whether a run ended because somebody wanted it to.
-func errInterrupted(err error) bool {
+// interrupted tells whether a run ended because somebody wanted it to.
+func interrupted(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -73,7 +73,7 @@ func (rd *readers) start(ctx context.Context) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p := make([]byte, max(rd.trickle*int(trickleEvery)/int(time.Second), min(rd.trickle, 1)))
+		p := make([]byte, max(rd.trickle/int(time.Second/trickleEvery), min(rd.trickle, 1)))
 		for next := time.Now(); len(rd.fds) > 0; next = next.Add(trickleEvery) {
 			if !sleepUntil(ctx, next) {
 				break

@@ -18,6 +18,7 @@ var storm = scenario{
 		f.DurationVar(&o.hold, "hold", 0, "how long each stays")
 		f.IntVar(&o.n, "n", 1000, "connections at a time, at most: beyond that the storm waits, and the times show it")
 		o.lengthFlags(f, 10*time.Second)
+		o.openRate = mostConnections // nothing is opened before
 		o.rawFlag(f)
 	},
 	check: func(o *options) error {
@@ -27,7 +28,6 @@ var storm = scenario{
 		if most := float64(o.n) / max(o.hold.Seconds(), 1e-9); o.rate > most {
 			return fmt.Errorf("-rate %v -hold %s: that is more than -n %d connections at a time", o.rate, o.hold, o.n)
 		}
-		o.openRate = mostConnections // nothing is opened before
 		return cmp.Or(o.checkOpening(), o.checkTraffic(100_000, "connects"))
 	},
 	play: playStorm,

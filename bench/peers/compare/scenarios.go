@@ -63,38 +63,25 @@ type measurement struct {
 
 // benchReport is what is read of bench's JSON file.
 type benchReport struct {
-	Error     string
-	Echo      *traffic
-	Broadcast *traffic
-	Idle      *struct {
+	Runs []struct {
+		Figures []struct {
+			Name  string  `json:"name"`
+			Value float64 `json:"value"`
+		} `json:"figures"`
+		Times []struct {
+			Name string `json:"name"`
+			P50  int64  `json:"p50_us"`
+			P99  int64  `json:"p99_us"`
+		} `json:"times"`
+		Connections struct {
+			ServerBytes float64 `json:"server_bytes_each"`
+		} `json:"connections"`
 		Process struct {
 			Before struct {
 				Resident int64 `json:"resident_bytes"`
 			} `json:"before"`
-			PerConnection int64 `json:"resident_bytes_per_connection"`
 		} `json:"server_process"`
-	}
-}
-
-type traffic struct {
-	PerSecond float64 `json:"messages_per_s"`
-	Skipped   int     `json:"skipped"`
-	Bench     float64 `json:"bench_cores"`
-	Process   struct {
-		CPU         float64 `json:"cpu_us_per_message"`
-		User        float64 `json:"user_us_per_message"`
-		System      float64 `json:"system_us_per_message"`
-		Cores       float64 `json:"cores"`
-		Voluntary   float64 `json:"voluntary_switches_per_s"`
-		Involuntary float64 `json:"involuntary_switches_per_s"`
-	} `json:"server_process"`
-	Latency times `json:"latency"`
-	FanOut  times `json:"fan_out"`
-}
-
-type times struct {
-	P50 int64 `json:"p50_us"`
-	P99 int64 `json:"p99_us"`
+	} `json:"runs"`
 }
 
 // The server has the first CPU, the load tool the second.
@@ -159,20 +146,35 @@ func measure(ctx context.Context, o *options, b *builds, s *server, sc *scenario
 }
 
 func (r *benchReport) measurement() (m measurement) {
-	if r.Idle != nil {
-		m.Bytes, m.Base = r.Idle.Process.PerConnection, r.Idle.Process.Before.Resident
+	if len(r.Runs) == 0 {
 		return m
 	}
-	t, took := r.Echo, times{}
-	switch {
-	case r.Echo != nil:
-		took = r.Echo.Latency
-	case r.Broadcast != nil:
-		t, took = r.Broadcast, r.Broadcast.FanOut
-	default:
-		return m
+	one := r.Runs[0]
+	for _, f := range one.Figures {
+		switch f.Name {
+		case "server_cpu_us_per_message", "server_cpu_us_per_delivery":
+			m.CPU = f.Value
+		case "server_user_us_per_message", "server_user_us_per_delivery":
+			m.User = f.Value
+		case "server_system_us_per_message", "server_system_us_per_delivery":
+			m.System = f.Value
+		case "server_cores":
+			m.Cores = f.Value
+		case "bench_cores":
+			m.Bench = f.Value
+		case "messages_per_s", "deliveries_per_s":
+			m.PerSecond = f.Value
+		case "server_voluntary_switches_per_s", "server_involuntary_switches_per_s":
+			m.Switches += f.Value
+		case "skipped":
+			m.Skipped = int(f.Value)
+		}
 	}
-	p := t.Process
-	return measurement{CPU: p.CPU, User: p.User, System: p.System, Cores: p.Cores, Bench: t.Bench, PerSecond: t.PerSecond,
-		Switches: p.Voluntary + p.Involuntary, P50: took.P50, P99: took.P99, Skipped: t.Skipped}
+	for _, t := range one.Times {
+		if t.Name == "latency" || t.Name == "fan_out" {
+			m.P50, m.P99 = t.P50, t.P99
+		}
+	}
+	m.Bytes, m.Base = int64(one.Connections.ServerBytes), one.Process.Before.Resident
+	return m
 }
