@@ -21,6 +21,7 @@ var echo = scenario{
 		f.IntVar(&o.size, "size", 64, "bytes of a message")
 		o.lengthFlags(f, 5*time.Second)
 		o.rawFlag(f)
+		f.BoolVar(&o.get, "get", false, "GET the URL over plain HTTP instead, on connections that are kept, as wrk does: to hold bench against it")
 	},
 	check: func(o *options) error {
 		if err := cmp.Or(o.checkOpening(), o.checkSize(), o.checkLength()); err != nil {
@@ -28,6 +29,9 @@ var echo = scenario{
 		}
 		if o.depth < 1 || o.depth > mostInFlight/o.n {
 			return fmt.Errorf("-n %d -depth %d: want 1 to %d messages in flight", o.n, o.depth, mostInFlight)
+		}
+		if o.raw && o.get {
+			return fmt.Errorf("-raw is without HTTP, -get is with it: want one of them")
 		}
 		if o.rate != 0 && o.depth != 1 {
 			return fmt.Errorf("-depth is of a closed loop, -rate makes an open one: want one of them")

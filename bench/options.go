@@ -43,6 +43,7 @@ type options struct {
 	size        int           // of a message, in bytes
 	words       words         // broadcast
 	raw         bool          // plain TCP, no WebSocket
+	get         bool          // echo: plain HTTP
 	churn       float64       // connections replaced per second
 	slow        int           // connections that read slowly
 	trickle     int           // bytes that each of them reads per second

@@ -49,6 +49,7 @@ func TestUsage(t *testing.T) {
 		{"echo -rate 10 -depth 2 " + url, "want one of them", 2},
 		{"echo -depth 0 " + url, "-depth 0", 2},
 		{"echo -n 1000 -depth 1001 " + url, "want 1 to 1000000 messages in flight", 2},
+		{"echo -raw -get " + url, "want one of them", 2},
 		{"echo -size 0 " + url, "-size 0: want 1 to 65536 bytes", 2},
 		{"echo -d 0s " + url, "-d 0s", 2},
 		{"echo -d 1h " + url, "does not fit into -timeout 10m0s", 2},

@@ -134,7 +134,7 @@ func (p *probe) metrics(ctx context.Context) (now process, ok bool) {
 // get fetches a small file from the server; nil when there is none.
 func (p *probe) get(ctx context.Context, path string) []byte {
 	t := p.target
-	if t.raw > 0 {
+	if t.raw > 0 && t.ask == nil {
 		return nil
 	}
 	const patience = 2 * time.Second

@@ -30,6 +30,7 @@ type target struct {
 	token   string // "" is none
 	request []byte // the opening handshake; nil with raw
 	raw     int    // size of a message over plain TCP; 0 is a WebSocket
+	ask     []byte // what is sent over plain TCP, where it is not such a message: see get
 }
 
 // resolve reads the server's URL.
@@ -66,6 +67,9 @@ func resolve(ctx context.Context, o *options) (*target, error) {
 		t.raw = o.size
 		return t, nil
 	}
+	if o.get {
+		return t, t.get(ctx, u.RequestURI())
+	}
 	t.request = websocket.AppendRequest(nil, u.Host, u.RequestURI())
 	if o.token != "" { // one more field before the blank line
 		t.request = append(t.request[:len(t.request)-len("\r\n")], authorization+": "+bearer+o.token+"\r\n\r\n"...)
@@ -82,7 +86,10 @@ const (
 // frame returns what a client sends for a text. The mask is always the same: what it is for, to keep a script in a
 // browser from choosing the bytes on the wire, does not concern a load tool.
 func (t *target) frame(text []byte) []byte {
-	if t.raw > 0 {
+	switch {
+	case t.ask != nil:
+		return t.ask
+	case t.raw > 0:
 		return text
 	}
 	return websocket.AppendMasked(nil, ws.OpText, text, [4]byte{0x37, 0xfa, 0x21, 0x3d})
