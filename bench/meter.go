@@ -134,7 +134,7 @@ func (g *rig) cost(count int64, one, many string) {
 	case m.pid != 0:
 		g.processCost(count, one)
 	case g.probe.source == "metrics": // as of the looks that fall into the measurement
-		at, cores := g.series.column("server_cores", m.begun.at.Sub(g.began).Seconds(), m.end.at.Sub(g.began).Seconds())
+		at, cores := g.series.between("server_cores", m.begun.at.Sub(g.began).Seconds(), m.end.at.Sub(g.began).Seconds())
 		for i := 1; i < len(at); i++ {
 			server += cores[i] * (at[i] - at[i-1]) / (at[len(at)-1] - at[0])
 		}

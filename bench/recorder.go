@@ -160,8 +160,8 @@ func (r *recorder) pad() {
 	}
 }
 
-// column returns what a column had from one time of the run to another, and when.
-func (s *series) column(name string, from, to float64) (at, values []float64) {
+// between returns what a column had from one time of the run to another, and when.
+func (s *series) between(name string, from, to float64) (at, values []float64) {
 	for _, c := range s.Columns {
 		if c.Name != name {
 			continue

@@ -171,9 +171,9 @@ func TestSeriesIsATable(t *testing.T) {
 		}
 	}
 	measured := got.Series.stretch("measure")
-	_, open := got.Series.column("connections", measured.From, measured.To)
-	_, rate := got.Series.column("messages_per_s", measured.From+0.3, measured.To)
-	_, files := got.Series.column("server_open_files", 0, 100)
+	_, open := got.Series.between("connections", measured.From, measured.To)
+	_, rate := got.Series.between("messages_per_s", measured.From+0.3, measured.To)
+	_, files := got.Series.between("server_open_files", 0, 100)
 	if len(open) == 0 || slices.Min(open) != 10 || slices.Max(open) != 10 {
 		t.Errorf("open were %v; want 10", open)
 	}

@@ -43,7 +43,7 @@ func playSoak(ctx context.Context, g *rig) error {
 		{"server_resident_bytes", "server_memory_drift_per_h", "bytes"},
 		{"server_open_files", "server_files_drift_per_h", ""},
 	} {
-		slope, deviation, ok := fit(g.series.column(d.column, measured.From, measured.To))
+		slope, deviation, ok := fit(g.series.between(d.column, measured.From, measured.To))
 		if !ok {
 			continue
 		}

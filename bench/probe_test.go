@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const metricsText = `# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.
+process_cpu_seconds_total 12.5
+process_open_fds 42
+process_resident_memory_bytes 1.2345678e+07
+go_threads 7
+other{label="a b"} 3
+`
+
+func TestProbeReadsMetrics(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("Authorization") != "Bearer secret":
+			http.Error(w, "who?", http.StatusUnauthorized)
+		case r.URL.Path == "/metrics":
+			io.WriteString(w, metricsText)
+		case r.URL.Path == "/healthz":
+			io.WriteString(w, `{"version":"1.2","car":"simulated","goroutines":9}`)
+		}
+	}))
+	defer s.Close()
+	look := func(token string) (*probe, server) {
+		to, err := resolve(t.Context(), &options{url: s.URL, token: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var who server
+		p, err := newProbe(t.Context(), 0, to, &who)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p, who
+	}
+	p, who := look("secret")
+	if want := (server{Car: "simulated", Version: "1.2", Source: "metrics"}); who != want {
+		t.Errorf("the server is %+v; want %+v", who, want)
+	}
+	want := process{Resident: 12345678, Files: 42, CPU: 12.5, Threads: 7}
+	if now, ok := p.glance(); !ok || now != want {
+		t.Errorf("a glance shows %+v, %v; want %+v", now, ok, want)
+	}
+	if want.Goroutines = 9; p.Before != want {
+		t.Errorf("the first look shows %+v; want %+v", p.Before, want)
+	}
+	if p, who := look(""); who != (server{}) || p.Before != (process{}) {
+		t.Errorf("of a server that does not say, %+v, %+v", who, p.Before)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	var file strings.Builder
+	p := newProgress(&file, "echo", 0, 1)
+	p.begin(time.Minute)
+	p.show(1, 2, "messages")
+	p.clear()
+	if file.Len() > 0 {
+		t.Errorf("not on a terminal, it says %q", &file)
+	}
+
+	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip("NOT TESTED here: ", err)
+	}
+	defer ptmx.Close()
+	fd := int(ptmx.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil { // pts(4), unlockpt(3)
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	p = newProgress(terminal, "echo", 1, 3)
+	p.begin(time.Minute)
+	p.began = p.began.Add(-30 * time.Second)
+	p.show(1000, 123, "messages")
+	p.show(2000, 456, "messages") // too soon
+	p.clear()
+	text := make([]byte, 1024)
+	n, err = ptmx.Read(text)
+	want := "\r\x1b[Kecho 2/3 [" + strings.Repeat("#", 15) + strings.Repeat("-", 15) + "] 50 %  1000 open, 123 messages/s, 30s left"
+	if err != nil || !strings.HasPrefix(string(text[:n]), want) || strings.Contains(string(text[:n]), "456") {
+		t.Errorf("it says %q, %v; want %q", text[:n], err, want)
+	}
+}
