@@ -24,12 +24,12 @@ const notDriver = "not_driver"
 // drivers send commands by the clock, in turn.
 type drivers struct {
 	// Fixed by newDrivers.
-	rig   *rig
-	loop  *netpoll.Loop
-	many  bool                          // more than one: that some are refused is what is to be seen
-	ready chan struct{}                 // closed when all are connected
-	done  chan struct{}                 // closed when the last command is answered
-	acked func(seq uint64, cmd command) // hears, on the loop's goroutine, what the state's number is after a command; or nil
+	rig      *rig
+	loop     *netpoll.Loop
+	many     bool          // more than one: that some are refused is what is to be seen
+	ready    chan struct{} // closed when all are connected
+	done     chan struct{} // closed when the last command is answered
+	follower follower      // or nil
 
 	// Owned by the loop's goroutine, and by everybody once the loop is closed.
 	all                                   []*driver
@@ -39,6 +39,15 @@ type drivers struct {
 	sent, applied, superseded, unanswered int  // of those that count
 	refusals                              map[string]int
 	latency, server, late                 histogram
+}
+
+// readToLine is the name of the times that the server has measured.
+const readToLine = "read_to_line"
+
+// follower hears of each command, on the drivers' loop: before it is sent, and when the reply is there.
+type follower interface {
+	sending()
+	replied(r reply, cmd command)
 }
 
 // driver is one that drives. Replies name no command; the server answers them in order, so the oldest command still
@@ -115,6 +124,9 @@ func (d *driver) send(word string, cmd command) {
 		d.sent++
 		d.late.add(time.Since(cmd.intended))
 	}
+	if d.follower != nil {
+		d.follower.sending()
+	}
 	d.waiting = append(d.waiting, cmd)
 	d.missing++
 	d.client.write(ws.OpText, []byte(word))
@@ -160,8 +172,8 @@ func (d *driver) message(_ *client, p []byte, at time.Time) {
 	cmd := d.waiting[0]
 	d.waiting = d.waiting[1:]
 	d.missing--
-	if r.Applied && d.acked != nil {
-		d.acked(r.Seq, cmd)
+	if d.follower != nil {
+		d.follower.replied(r, cmd)
 	}
 	if cmd.counted {
 		d.tally(r, at.Sub(cmd.intended))
@@ -225,7 +237,7 @@ func (d *drivers) figures() {
 func (d *drivers) times() {
 	g := d.rig
 	g.times(d.latency.times("command_to_ack", "from when the schedule said to send the command until the reply, whatever that says"))
-	g.times(d.server.times("read_to_line", "of the applied commands, as the server says: from reading one until the lines are set"))
+	g.times(d.server.times(readToLine, "of the applied commands, as the server says: from reading one until the lines are set"))
 	g.times(d.late.times(scheduleLateness, "from when the schedule said to send until it was sent: the part that is bench's own"))
 }
 

@@ -20,7 +20,9 @@ func (g *rig) judge(err error) {
 	all := g.rates()
 	timed := []string{}
 	for _, t := range r.Times {
-		timed = append(timed, t.Name)
+		if t.Name != readToLine { // which the server has measured
+			timed = append(timed, t.Name)
+		}
 	}
 	if self, server := g.meter.cores(); self >= busy {
 		text := fmt.Sprintf("bench itself used %.2f cores in the measurement", self)
@@ -38,15 +40,22 @@ func (g *rig) judge(err error) {
 	}
 	if late, of, name := g.lateness(); name != "" {
 		g.doubt("late", fmt.Sprintf("bench was up to %d us late in its own schedule (%s), which is a large part of the %s of %d us: "+
-			"the server was faster than that", late, of.percentile, name, of.micros), name)
+			"the server was faster than that", late, of.percentile, spoken(name), of.micros), name)
 	}
 	if c := r.Connections; c != nil && c.Failed+c.Lost > 0 {
 		g.doubt("connections", fmt.Sprintf("%d of %d %ss did not open, %d were lost: there was less load than asked for",
 			c.Failed, c.Wanted, c.Role, c.Lost))
 	}
-	for _, name := range []string{"unanswered", "skipped", "incomplete", "undelivered"} {
-		if n := r.value(name); n > 0 {
-			g.doubt(name, fmt.Sprintf("%.0f were %s: their times would be the longest, and are not among the others", n, name), timed...)
+	for _, lack := range []struct {
+		name string
+		of   []string
+	}{
+		{"unanswered", []string{"command_to_ack", "latency", "connect"}},
+		{"skipped", []string{"fan_out"}}, {"incomplete", []string{"fan_out"}}, {"undelivered", []string{"delivery", "age"}},
+	} {
+		if n := r.value(lack.name); n > 0 {
+			of := slices.DeleteFunc(lack.of, func(name string) bool { return !slices.Contains(timed, name) })
+			g.doubt(lack.name, fmt.Sprintf("%.0f were %s: their times would be the longest, and are not among the others", n, lack.name), of...)
 		}
 	}
 	if interrupted(err) {

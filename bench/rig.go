@@ -93,7 +93,7 @@ func (g *rig) look(ctx context.Context, into *process) {
 // connectionCost tells what each connection cost both sides.
 func (g *rig) connectionCost() {
 	g.run.Process = g.probe.figures()
-	const few = 1000 // in fewer the noise of the allocators is the larger part
+	const few = 5000 // in fewer the noise of the allocators is the larger part
 	c := g.run.Connections
 	if c == nil || c.Opened < few {
 		return

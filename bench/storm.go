@@ -163,7 +163,8 @@ func (p *passer) ended(c *client, err error) {
 	if err == errLeft || !p.counted {
 		return
 	}
-	p.reasons[p.target.explain(err).Error()]++
+	err = p.target.explain(err)
+	p.reasons[err.Error()]++
 	if c.open {
 		p.lost++
 		return

@@ -87,7 +87,7 @@ func (t table) run(r *run) {
 	}
 	for _, f := range r.Figures {
 		unit := f.Unit
-		if strings.HasSuffix(f.Name, "_"+unit) || strings.HasSuffix(f.Name, "_per_s") {
+		if strings.Contains("_"+f.Name+"_", "_"+unit+"_") || unit == "1/s" {
 			unit = "" // the name says it
 		}
 		t.row(spoken(f.Name)+star(r.marked(f.Name)), strings.TrimSpace(number(f.Value)+" "+unit))
@@ -133,7 +133,11 @@ func (t table) process(l *looks) {
 	t.row("server process", "before", "opened", "end")
 	show := func(name, format string, of func(p *process) float64) {
 		if before, opened, end := of(&l.Before), of(&l.Opened), of(&l.End); before+opened+end > 0 {
-			t.row(name, fmt.Sprintf(format, before), fmt.Sprintf(format, opened), fmt.Sprintf(format, end))
+			cells := []any{name, fmt.Sprintf(format, before), "-", fmt.Sprintf(format, end)}
+			if l.Opened.Resident > 0 { // a scenario may have no crowd to open
+				cells[2] = fmt.Sprintf(format, opened)
+			}
+			t.row(cells...)
 		}
 	}
 	show("resident, MB", "%.1f", func(p *process) float64 { return float64(p.Resident) / 1e6 })

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,9 +43,7 @@ func playWatch(ctx context.Context, g *rig) error {
 		if driver, err = g.newDrivers(1); err != nil {
 			return err
 		}
-		driver.acked = func(seq uint64, cmd command) {
-			g.loop.Post(func() { w.born(seq, cmd.intended, cmd.counted) })
-		}
+		driver.follower = w
 		driver.connect(ctx)
 	}
 	g.gather(ctx, viewers, slow.crowd)
@@ -98,18 +97,21 @@ func playWatch(ctx context.Context, g *rig) error {
 	return viewers.err()
 }
 
-// watcher knows when each state of the car came about, and when each viewer got it. All of it belongs to the loop.
+// watcher knows when each state of the car came about, and when each viewer got it.
 //
 // A state has a number, seq, which the acknowledgement of a command tells too: so a state was born when the command was
-// to be sent that made it. (Where somebody else drives, it was born when the first viewer got it.) The viewers may be
-// faster than the acknowledgement; then they wait to be counted.
+// to be sent that made it. (Where somebody else drives, it was born when the first viewer got it.) A state shows all that
+// came before it: a command whose own state a viewer was not sent has been delivered with the next, as late as that is.
+// Viewers may be faster than the acknowledgement; then what they got waits for it.
 type watcher struct {
 	*rig
-	crowd    *crowd
-	counting bool
-	births   []birth // by seq
-	early    []arrival
+	crowd       *crowd
+	outstanding atomic.Int64 // commands without a reply that has been counted
 
+	// Owned by the loop's goroutine, and by everybody once the loop is closed.
+	counting                  bool
+	births                    []birth // by seq
+	early                     []arrival
 	states, skipped, repeated int64
 	delivery, age             histogram
 }
@@ -121,7 +123,7 @@ type birth struct {
 	counted bool // the command is not of the warm-up
 }
 
-// arrival is a state that a viewer got whose birth is not known yet. Before it, the viewer had the state since.
+// arrival is a state that a viewer got, which had the state since before.
 type arrival struct {
 	since, seq uint64
 	at         time.Time
@@ -136,41 +138,63 @@ func newWatcher(g *rig) *watcher {
 	return w
 }
 
+func (w *watcher) sending() { w.outstanding.Add(1) }
+
+func (w *watcher) replied(r reply, cmd command) {
+	w.loop.Post(func() {
+		if r.Applied {
+			w.born(birth{r.Seq, cmd.intended, cmd.counted})
+		}
+		if w.outstanding.Add(-1) == 0 {
+			w.early = w.early[:0] // what comes to be later has higher numbers
+		}
+	})
+}
+
+// newest returns the number of the state that was born last.
+func (w *watcher) newest() uint64 {
+	if n := len(w.births); n > 0 {
+		return w.births[n-1].seq
+	}
+	return 0
+}
+
 // born tells of a birth, and counts the arrivals that waited for it.
-func (w *watcher) born(seq uint64, at time.Time, counted bool) {
-	if n := len(w.births); n > 0 && w.births[n-1].seq >= seq {
+func (w *watcher) born(b birth) {
+	if w.newest() >= b.seq {
 		return // two commands that one state shows: it is as old as the first
 	}
-	w.births = append(w.births, birth{seq, at, counted})
+	w.births = append(w.births, b)
 	left := w.early[:0]
 	for _, a := range w.early {
-		if a.seq <= seq {
-			w.tally(a)
-		} else {
+		w.tally(a, b)
+		if a.seq > b.seq {
 			left = append(left, a)
 		}
 	}
 	w.early = left
 }
 
-// tally counts an arrival. A state shows all that came before it: a command whose own state the viewer was not sent has
-// been delivered with it, as late as that is.
-func (w *watcher) tally(a arrival) {
-	for i := len(w.births) - 1; i >= 0; i-- {
-		b := &w.births[i]
-		if b.seq > a.seq {
-			continue
-		}
-		if b.seq <= a.since {
-			return
-		}
-		if b.counted {
-			if b.seq == a.seq {
-				w.age.add(a.at.Sub(b.at))
-			}
-			w.delivery.add(a.at.Sub(b.at))
-		}
+// arrived counts an arrival for all births that are known, and has it wait for those that are not.
+func (w *watcher) arrived(a arrival) {
+	for i := len(w.births) - 1; i >= 0 && w.births[i].seq > a.since; i-- {
+		w.tally(a, w.births[i])
 	}
+	if newest := w.newest(); a.seq > newest && w.outstanding.Load() > 0 && len(w.early) < mostEarly {
+		a.since = max(a.since, newest)
+		w.early = append(w.early, a)
+	}
+}
+
+// tally counts an arrival if it is the delivery of what was born.
+func (w *watcher) tally(a arrival, b birth) {
+	if !b.counted || b.seq <= a.since || b.seq > a.seq {
+		return
+	}
+	if b.seq == a.seq {
+		w.age.add(a.at.Sub(b.at))
+	}
+	w.delivery.add(a.at.Sub(b.at))
 }
 
 // missing returns how many viewers have yet to get how many states; unknown, so 0, when viewers come and go.
@@ -206,8 +230,8 @@ func (w *watcher) settle(ctx context.Context) {
 func (w *watcher) figures() {
 	w.cost(w.states, "state", "states")
 	w.figure("states", float64(w.states), "", "")
-	// Of the numbers of states that there were, those that a viewer was not sent: it was too slow, or the state
-	// changed faster than states are sent.
+	// Of the numbers of states that there were, those that a viewer was not sent: the state changed faster than states
+	// are sent, or the viewer was too slow.
 	share := 0.
 	if total := w.states + w.skipped; total > 0 {
 		share = float64(w.skipped) / float64(total)
@@ -246,16 +270,10 @@ func (v *watching) message(_ *client, p []byte, at time.Time) {
 	if since == 0 || seq <= since {
 		return // the first shows the past
 	}
-	a := arrival{since, seq, at}
-	switch n := len(v.births); {
-	case v.o.rate == 0:
-		v.born(seq, at, v.counting)
-		v.tally(a)
-	case n > 0 && v.births[n-1].seq >= seq:
-		v.tally(a)
-	case len(v.early) < mostEarly:
-		v.early = append(v.early, a)
+	if v.o.rate == 0 {
+		v.born(birth{seq, at, v.counting})
 	}
+	v.arrived(arrival{since, seq, at})
 }
 
 // stateSeq returns the number of a state. It looks, as isState does.

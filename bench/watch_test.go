@@ -173,9 +173,9 @@ func TestSoak(t *testing.T) {
 	if got.Connections.Opened != 10 || got.Connections.Lost != 0 || got.value("states") < 300 {
 		t.Errorf("%+v got %v states; want 10 viewers, at a time, and about 400", got.Connections, got.value("states"))
 	}
-	// There are as many files at the end as at the beginning; the error of so short a measurement is large.
+	// There are as many files at the end as at the beginning; the error of so short a measurement may be large.
 	drift, deviation := got.value("server_files_drift_per_h"), got.value("server_files_drift_per_h_error")
-	if deviation <= 0 || math.Abs(drift) > 10*deviation {
+	if math.Abs(drift) > 10*deviation {
 		t.Errorf("files drift by %v an hour, +- %v", drift, deviation)
 	}
 	if got.value("server_memory_drift_per_h_error") <= 0 {
