@@ -115,8 +115,12 @@ func (b *broadcaster) connect(ctx context.Context) {
 // run returns when all is measured and the last broadcast has arrived, or enough time for that has passed, or ctx has
 // ended.
 func (b *broadcaster) run(ctx context.Context, rate float64, warmup, length time.Duration) {
-	start, step := time.Now(), every(rate)
-	for at := time.Duration(0); at < warmup+length; at += step {
+	start := time.Now()
+	for i := 0; ; i++ {
+		at := nth(i, rate)
+		if at >= warmup+length {
+			break
+		}
 		due := start.Add(at)
 		if !sleepUntil(ctx, due) {
 			return

@@ -28,5 +28,11 @@ func sleepUntil(ctx context.Context, t time.Time) bool {
 	return ctx.Err() == nil
 }
 
+// nth returns when event number i is, from 0, at rate events per second. (To add up every(rate) would add up what it
+// is rounded by.)
+func nth(i int, rate float64) time.Duration {
+	return time.Duration(float64(i) / rate * float64(time.Second))
+}
+
 // every returns the time from one event to the next at rate events per second.
 func every(rate float64) time.Duration { return time.Duration(float64(time.Second) / rate) }

@@ -53,7 +53,7 @@ func (cr *crowd) gather(ctx context.Context) {
 	defer func() { cr.took = time.Since(start) }()
 	dial := cr.dial
 	for i := range cr.n {
-		if !sleepUntil(ctx, start.Add(time.Duration(i)*every(cr.rig.o.openRate))) || !cr.reserve(ctx) {
+		if !sleepUntil(ctx, start.Add(nth(i, cr.rig.o.openRate))) || !cr.reserve(ctx) {
 			return
 		}
 		cr.rig.loop.Post(dial)
@@ -81,7 +81,12 @@ func (cr *crowd) dial() {
 
 // churn replaces the oldest members, so many a second, until the time to, or ctx ends.
 func (cr *crowd) churn(ctx context.Context, rate float64, to time.Time) {
-	for at := time.Now(); at.Before(to); at = at.Add(every(rate)) {
+	start := time.Now()
+	for i := 0; ; i++ {
+		at := start.Add(nth(i, rate))
+		if !at.Before(to) {
+			break
+		}
 		if !sleepUntil(ctx, at) || !cr.reserve(ctx) {
 			return
 		}

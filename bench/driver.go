@@ -14,9 +14,9 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// driveWords are sent in turn. Each changes the state of the car, none reverses a motor, which would pause it, and a car
-// that turns on the spot meets no wall, before which it would refuse to drive on.
-var driveWords = [2]string{"left", "stop"}
+// driveWords are sent in turn. Each changes the state of the car, and needs the helm, which stop would not; none reverses
+// a motor, which would pause it; and a car that turns on the spot meets no wall, before which it would refuse to drive on.
+var driveWords = [2]string{"left", "left 50"}
 
 // notDriver is the server's refusal of a command because another one drives.
 const notDriver = "not_driver"
@@ -95,9 +95,13 @@ func (d *drivers) connect(ctx context.Context) {
 // answered, or enough time for that has passed, or ctx has ended.
 func (d *drivers) drive(ctx context.Context, rate float64, warmup, length time.Duration, begin, end func()) {
 	n := len(d.all)
-	start, step := time.Now(), every(rate*float64(n))
+	start := time.Now()
 	begun := false
-	for i, at := 0, time.Duration(0); at < warmup+length; i, at = i+1, at+step {
+	for i := 0; ; i++ {
+		at := nth(i, rate*float64(n))
+		if at >= warmup+length {
+			break
+		}
 		cmd := command{intended: start.Add(at), counted: at >= warmup}
 		if !sleepUntil(ctx, cmd.intended) {
 			return

@@ -23,11 +23,6 @@ func (h histogram) addTimes(d time.Duration, n int64) {
 
 func (h histogram) count() int64 { return h.hdr.TotalCount() }
 
-// percentile returns the time that so many percent of the times do not exceed.
-func (h histogram) percentile(p float64) time.Duration {
-	return time.Duration(h.hdr.ValueAtQuantile(p))
-}
-
 // times describes what was counted. It is empty when nothing was, which is no time of zero.
 func (h histogram) times(name, what string) times {
 	t := times{Name: name, What: what, Count: h.count(), Curve: []point{}}

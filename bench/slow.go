@@ -56,15 +56,13 @@ type reader struct {
 }
 
 func (r *reader) opened(c *client, took time.Duration) {
-	r.crowd.opened(c, took)
-	fd := c.detach()
-	if fd < 0 {
-		return
+	if fd := c.detach(); fd >= 0 {
+		r.rig.connections.Add(1) // for the crowd it has left
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, smallBuffer)
+		r.readers.fds = append(r.readers.fds, fd)
+		r.readers.since = append(r.readers.since, time.Now())
 	}
-	r.rig.connections.Add(1) // it is still there
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, smallBuffer)
-	r.readers.fds = append(r.readers.fds, fd)
-	r.readers.since = append(r.readers.since, time.Now())
+	r.crowd.opened(c, took) // the last one lets gather return
 }
 
 // start has them read what they may, until the function that it returns is called, which closes them.

@@ -52,9 +52,13 @@ func playStorm(ctx context.Context, g *rig) error {
 	// A port that was closed in order can't be used again for a while: the storm leaves from many addresses.
 	sources := g.target.sources(int(o.rate * min(o.warmup+o.length, time.Minute).Seconds()))
 	g.phase("warmup")
-	start, step := time.Now(), every(o.rate)
+	start := time.Now()
 	begun := false
-	for i, at := 0, time.Duration(0); at < o.warmup+o.length; i, at = i+1, at+step {
+	for i := 0; ; i++ {
+		at := nth(i, o.rate)
+		if at >= o.warmup+o.length {
+			break
+		}
 		due := start.Add(at)
 		if !sleepUntil(ctx, due) || !s.reserve(ctx) {
 			break
