@@ -58,7 +58,12 @@ func (cr *crowd) gather(ctx context.Context) {
 		}
 		cr.rig.loop.Post(dial)
 	}
-	for range maxInFlight { // who holds all the slots has seen the last handshake end
+	cr.settle(ctx)
+}
+
+// settle returns when no handshake is under way, or ctx has ended.
+func (cr *crowd) settle(ctx context.Context) {
+	for range maxInFlight { // who holds all the slots has seen the last one end
 		if !cr.reserve(ctx) {
 			return
 		}
@@ -103,6 +108,7 @@ func (cr *crowd) churn(ctx context.Context, rate float64, to time.Time) {
 		})
 	}
 	sleepUntil(ctx, to)
+	cr.settle(ctx)
 }
 
 // reserve waits for a slot.

@@ -64,7 +64,7 @@ func TestEchoOpenLoopFeelsAStall(t *testing.T) {
 	if l := got.measured("latency"); l.Count != 200 || l.Max < 300_000 || l.P99 < 279_000 || l.P90 < 99_900 {
 		t.Errorf("latency %+v: want 200, and p90, p99 and maximum of 100, 280 and 300 ms or more", l)
 	}
-	if late := got.measured(scheduleLateness); late.Count != 200 || late.P99 > 100_000 {
+	if late := got.measured(scheduleLateness); late.Count != 200 || late.P50 > 100_000 {
 		t.Errorf("lateness %+v: the stall was the server's", late)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -53,33 +54,27 @@ func TestAgainstWrk(t *testing.T) {
 		t.Skip("NOT TESTED here: it needs wrk, which `make deps` installs")
 	}
 	url := delayed(t, 10*time.Millisecond)
-	out, err := exec.CommandContext(t.Context(), wrk, "-t", "1", "-c", "20", "-d", "2s", "--latency", url).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	find := func(pattern string) string {
-		m := regexp.MustCompile(pattern).FindSubmatch(out)
-		if m == nil {
-			t.Fatalf("wrk says nothing like %s:\n%s", pattern, out)
+	const noise, tries = 0.2, 3 // others may use the machine while one of the two measures, and not the other
+	for try := 1; ; try++ {
+		out, err := exec.CommandContext(t.Context(), wrk, "-t", "1", "-c", "20", "-d", "2s", "--latency", url).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
-		return string(m[1])
-	}
-	theirs, err := strconv.ParseFloat(find(`Requests/sec:\s+([\d.]+)`), 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	half, err := time.ParseDuration(find(`50%\s+([\d.]+\w+)`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := runScenario(t, "echo", "-get", "-n", "20", "-d", "2s", url)
-	ours, p50 := got.value("messages_per_s"), float64(got.measured("latency").P50)
-	t.Logf("wrk: %v answers a second, half within %s; bench: %v, %v us", theirs, half, ours, p50)
-	const noise = 0.2
-	if ours < theirs*(1-noise) || ours > theirs*(1+noise) {
-		t.Errorf("%v answers a second; wrk finds %v", ours, theirs)
-	}
-	if w := float64(half.Microseconds()); p50 < w*(1-noise) || p50 > w*(1+noise) {
-		t.Errorf("half of the answers take %v us; wrk finds %v", p50, w)
+		rate := regexp.MustCompile(`Requests/sec:\s+([\d.]+)`).FindSubmatch(out)
+		half := regexp.MustCompile(`50%\s+([\d.]+)ms`).FindSubmatch(out)
+		if rate == nil || half == nil {
+			t.Fatalf("unexpected words of wrk:\n%s", out)
+		}
+		wrkRate, _ := strconv.ParseFloat(string(rate[1]), 64)
+		wrkHalf, _ := strconv.ParseFloat(string(half[1]), 64)
+		got := runScenario(t, "echo", "-get", "-n", "20", "-d", "2s", url)
+		rates, halves := got.value("messages_per_s")/wrkRate, float64(got.measured("latency").P50)/1000/wrkHalf
+		t.Logf("bench finds %.3f times the rate of wrk, and %.3f times its median", rates, halves)
+		if math.Abs(rates-1) < noise && math.Abs(halves-1) < noise {
+			return
+		}
+		if try == tries {
+			t.Fatalf("%d times it did not agree with wrk", tries)
+		}
 	}
 }

@@ -81,7 +81,7 @@ func TestIdleChurns(t *testing.T) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	replaced := r.value("viewers_replaced")
-	if r.value("viewers_held") != 20 || replaced < 40 || replaced > 50 || int(replaced) != len(f.conns)-20 {
+	if r.value("viewers_held") != 20 || replaced != 50 || int(replaced) != len(f.conns)-20 {
 		t.Errorf("%v held, %v replaced, %d came; want 20 and 50", r.value("viewers_held"), replaced, len(f.conns))
 	}
 }
