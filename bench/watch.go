@@ -213,12 +213,13 @@ func (w *watcher) missing() int64 {
 
 // settle lets the last state arrive, for a bounded time.
 func (w *watcher) settle(ctx context.Context) {
+	const long, step = 5 * time.Second, 20 * time.Millisecond
 	missing := make(chan int64, 1)
-	for to := time.Now().Add(patience); time.Now().Before(to); {
+	for to := time.Now().Add(long); time.Now().Before(to); {
 		w.loop.Post(func() { missing <- w.missing() })
 		select {
 		case n := <-missing:
-			if n == 0 || !sleepUntil(ctx, time.Now().Add(patience/50)) {
+			if n == 0 || !sleepUntil(ctx, time.Now().Add(step)) {
 				return
 			}
 		case <-ctx.Done():
