@@ -192,6 +192,21 @@ func TestSeriesIsATable(t *testing.T) {
 	}
 }
 
+// A column that begins late was nothing until then, and one that ends early stays as it was.
+func TestSeriesPads(t *testing.T) {
+	r := &recorder{columns: map[string]int{}}
+	for i, names := range []string{"a", "ab", "b"} {
+		r.series.At = append(r.series.At, float64(i))
+		for _, name := range names {
+			r.put(string(name), "", float64(i+1))
+		}
+		r.pad()
+	}
+	if got, want := fmt.Sprint(r.series.Columns), "[{a  [1 2 2]} {b  [0 2 3]}]"; got != want {
+		t.Errorf("got %s; want %s", got, want)
+	}
+}
+
 func TestRepeatSummarizes(t *testing.T) {
 	f := &fake{echo: true, delay: 2 * time.Millisecond}
 	r := runBench(t, t.Context(), "echo", "-n", "2", "-d", "200ms", "-warmup", "0s", "-repeat", "3", f.serve(t))
