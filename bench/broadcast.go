@@ -115,20 +115,8 @@ func (b *broadcaster) connect(ctx context.Context) {
 // run returns when all is measured and the last broadcast has arrived, or enough time for that has passed, or ctx has
 // ended.
 func (b *broadcaster) run(ctx context.Context, rate float64, warmup, length time.Duration) {
-	start := time.Now()
-	for i := 0; ; i++ {
-		at := nth(i, rate)
-		if at >= warmup+length {
-			break
-		}
-		due := start.Add(at)
-		if !sleepUntil(ctx, due) {
-			return
-		}
+	for at, due := range ticks(ctx, rate, warmup+length) {
 		b.loop.Post(func() { b.send(due, at >= warmup) })
-	}
-	if !sleepUntil(ctx, start.Add(warmup+length)) { // let the last one have its interval
-		return
 	}
 	b.loop.Post(func() {
 		b.at = ending

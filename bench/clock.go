@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,10 +29,23 @@ func sleepUntil(ctx context.Context, t time.Time) bool {
 	return ctx.Err() == nil
 }
 
-// nth returns when event number i is, from 0, at rate events per second. (To add up every(rate) would add up what it
-// is rounded by.)
-func nth(i int, rate float64) time.Duration {
-	return time.Duration(float64(i) / rate * float64(time.Second))
+// ticks has an event each time that one is due, at rate events per second from now on until length has passed: how far
+// that is into it, and when it was to be. It ends with length, or early with ctx.
+func ticks(ctx context.Context, rate float64, length time.Duration) iter.Seq2[time.Duration, time.Time] {
+	return func(yield func(at time.Duration, due time.Time) bool) {
+		start := time.Now()
+		for i := 0; ; i++ { // counted, since adding up every(rate) would add up what it is rounded by
+			at := min(perSecond(i, rate), length)
+			if !sleepUntil(ctx, start.Add(at)) || at == length || !yield(at, start.Add(at)) {
+				return
+			}
+		}
+	}
+}
+
+// perSecond returns how long n events take at rate events per second.
+func perSecond(n int, rate float64) time.Duration {
+	return time.Duration(float64(n) / rate * float64(time.Second))
 }
 
 // every returns the time from one event to the next at rate events per second.

@@ -19,7 +19,7 @@ type crowd struct {
 	name    string // of a member
 	n       int
 	sources []netip.Addr
-	slots   chan struct{} // holds an element for each handshake under way
+	slots   slots // one is taken by each handshake under way
 	// member makes the role of each, which passes on to the crowd what opens and ends; the crowd itself when nil.
 	member func() role
 	turns  bool // members are to be replaced: remember who came first
@@ -43,7 +43,7 @@ type crowd struct {
 type received struct{ messages, states, bytes int64 }
 
 func (g *rig) newCrowd(name string, n int) *crowd {
-	return &crowd{rig: g, name: name, n: n, sources: g.target.sources(n), slots: make(chan struct{}, maxInFlight),
+	return &crowd{rig: g, name: name, n: n, sources: g.target.sources(n), slots: make(slots, maxInFlight),
 		reasons: map[string]int{}, handshakes: newHistogram()}
 }
 
@@ -52,25 +52,13 @@ func (cr *crowd) gather(ctx context.Context) {
 	start := time.Now()
 	defer func() { cr.took = time.Since(start) }()
 	dial := cr.dial
-	for i := range cr.n {
-		if !sleepUntil(ctx, start.Add(nth(i, cr.rig.o.openRate))) || !cr.reserve(ctx) {
+	for range ticks(ctx, cr.rig.o.openRate, perSecond(cr.n, cr.rig.o.openRate)) {
+		if !cr.slots.take(ctx) {
 			return
 		}
 		cr.rig.loop.Post(dial)
 	}
-	cr.settle(ctx)
-}
-
-// settle returns when no handshake is under way, or ctx has ended.
-func (cr *crowd) settle(ctx context.Context) {
-	for range maxInFlight { // who holds all the slots has seen the last one end
-		if !cr.reserve(ctx) {
-			return
-		}
-	}
-	for range maxInFlight {
-		<-cr.slots
-	}
+	cr.slots.settle(ctx)
 }
 
 // dial opens one more, on the loop's goroutine.
@@ -84,15 +72,10 @@ func (cr *crowd) dial() {
 	dial(cr.rig.loop, cr.rig.target, from, r, time.Now())
 }
 
-// churn replaces the oldest members, so many a second, until the time to, or ctx ends.
-func (cr *crowd) churn(ctx context.Context, rate float64, to time.Time) {
-	start := time.Now()
-	for i := 0; ; i++ {
-		at := start.Add(nth(i, rate))
-		if !at.Before(to) {
-			break
-		}
-		if !sleepUntil(ctx, at) || !cr.reserve(ctx) {
+// churn replaces the oldest members, so many a second.
+func (cr *crowd) churn(ctx context.Context, rate float64, length time.Duration) {
+	for range ticks(ctx, rate, length) {
+		if !cr.slots.take(ctx) {
 			return
 		}
 		cr.rig.loop.Post(func() {
@@ -107,18 +90,7 @@ func (cr *crowd) churn(ctx context.Context, rate float64, to time.Time) {
 			cr.dial()
 		})
 	}
-	sleepUntil(ctx, to)
-	cr.settle(ctx)
-}
-
-// reserve waits for a slot.
-func (cr *crowd) reserve(ctx context.Context) bool {
-	select {
-	case cr.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	cr.slots.settle(ctx)
 }
 
 // recount has what is received counted from now on.
@@ -131,7 +103,7 @@ func (cr *crowd) opened(c *client, took time.Duration) {
 	if cr.turns {
 		cr.members = append(cr.members, c)
 	}
-	<-cr.slots
+	cr.slots.free()
 }
 
 func (cr *crowd) message(_ *client, p []byte, _ time.Time) {
@@ -158,7 +130,7 @@ func (cr *crowd) ended(c *client, err error) {
 		return
 	}
 	cr.failed++
-	<-cr.slots
+	cr.slots.free()
 	if cr.opens == 0 {
 		cr.rig.fail(err) // none has got in: no use in sending thousands more
 	}
@@ -184,6 +156,32 @@ func (cr *crowd) err() error {
 		return nil
 	}
 	return fmt.Errorf("%d of %d %ss did not get in, %d were lost", cr.failed, cr.n, cr.name, cr.lost)
+}
+
+// slots bound how many of something there are at a time.
+type slots chan struct{}
+
+// take waits for a slot, and reports whether ctx goes on.
+func (s slots) take(ctx context.Context) bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s slots) free() { <-s }
+
+// settle returns when all slots are free, or ctx has ended: who has taken all of them has seen the last one freed.
+func (s slots) settle(ctx context.Context) {
+	taken := 0
+	for taken < cap(s) && s.take(ctx) {
+		taken++
+	}
+	for range taken {
+		s.free()
+	}
 }
 
 // newLoop starts an event loop, which the rig closes; its end by a fault ends the run.

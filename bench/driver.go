@@ -14,8 +14,9 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// driveWords are sent in turn. Each changes the state of the car, and needs the helm, which stop would not; none reverses
-// a motor, which would pause it; and a car that turns on the spot meets no wall, before which it would refuse to drive on.
+// driveWords are sent in turn. Each changes the state of the car, and needs the helm, which stop would not; none
+// reverses a motor, which would pause it; and a car that turns on the spot meets no wall, before which it would refuse to
+// drive on.
 var driveWords = [2]string{"left", "left 50"}
 
 // notDriver is the server's refusal of a command because another one drives.
@@ -95,24 +96,19 @@ func (d *drivers) connect(ctx context.Context) {
 // answered, or enough time for that has passed, or ctx has ended.
 func (d *drivers) drive(ctx context.Context, rate float64, warmup, length time.Duration, begin, end func()) {
 	n := len(d.all)
-	start := time.Now()
 	begun := false
-	for i := 0; ; i++ {
-		at := nth(i, rate*float64(n))
-		if at >= warmup+length {
-			break
-		}
-		cmd := command{intended: start.Add(at), counted: at >= warmup}
-		if !sleepUntil(ctx, cmd.intended) {
-			return
-		}
+	i := -1
+	for at, due := range ticks(ctx, rate*float64(n), warmup+length) {
+		i++
+		cmd := command{intended: due, counted: at >= warmup}
 		if cmd.counted && !begun {
 			begun = true
 			begin()
 		}
-		d.loop.Post(func() { d.all[i%n].send(driveWords[i/n%len(driveWords)], cmd) })
+		one, word := d.all[i%n], driveWords[i/n%len(driveWords)]
+		d.loop.Post(func() { one.send(word, cmd) })
 	}
-	if !sleepUntil(ctx, start.Add(warmup+length)) { // let the last one have its interval
+	if ctx.Err() != nil {
 		return
 	}
 	end()

@@ -51,8 +51,8 @@ func TestInterruptedEchoReports(t *testing.T) {
 	if r.code != 1 || !r.found() || !strings.Contains(r.report.Error, "canceled") || !r.marked("messages_per_s") {
 		t.Fatalf("exit code %d, report %+v", r.code, r.report)
 	}
-	if r.value("messages") < 100 || r.Seconds <= 0 || r.Seconds > 50 || r.value("messages_per_s") <= 0 {
-		t.Errorf("got %+v; want 100 messages or a few more", r.run)
+	if r.value("messages") < 50 || r.Seconds <= 0 || r.Seconds > 50 || r.value("messages_per_s") <= 0 {
+		t.Errorf("got %+v; want about 100 messages", r.Figures)
 	}
 }
 

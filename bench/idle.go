@@ -39,11 +39,10 @@ func playIdle(ctx context.Context, g *rig) error {
 	g.gather(ctx, viewers)
 	viewers.recount()
 	g.begin()
-	to := time.Now().Add(g.o.hold)
 	if g.o.churn > 0 {
-		viewers.churn(ctx, g.o.churn, to)
+		viewers.churn(ctx, g.o.churn, g.o.hold)
 	} else {
-		sleepUntil(ctx, to)
+		sleepUntil(ctx, time.Now().Add(g.o.hold))
 	}
 	g.end()
 	g.look(ctx, &g.probe.End)

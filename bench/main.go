@@ -1,11 +1,11 @@
 // Command bench loads a roverd server and measures it: `go run ./bench SCENARIO [flags] URL`.
 //
-// The files: options.go, target.go and limits.go read the command line and say what can't be. rig.go is what each run
-// stands on, recorder.go and progress.go look at it as it goes. client.go is one connection, crowd.go many, driver.go
-// those that drive; idle.go, watch.go, drive.go, echo.go, broadcast.go, slow.go, storm.go, failsafe.go and soak.go are
-// the scenarios. probe.go and meter.go look at the server's process, machine.go at where bench runs, marks.go says what
-// can't be believed; report.go is what was found, table.go prints it. The directory peers has other servers, and a
-// program that compares them with roverd.
+// The files: options.go, target.go, http.go and limits.go read the command line and say what can't be. rig.go is what
+// each run stands on, recorder.go and progress.go look at it as it goes. client.go is one connection, crowd.go many,
+// driver.go those that drive; idle.go, watch.go, drive.go, echo.go, broadcast.go, slow.go, storm.go, failsafe.go and
+// soak.go are the scenarios. probe.go and meter.go look at the server's process, machine.go at where bench runs, marks.go
+// says what can't be believed; report.go is what was found, table.go prints it. The directory peers has other servers,
+// and a program that compares them with roverd.
 package main
 
 import (

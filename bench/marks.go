@@ -15,7 +15,7 @@ const (
 )
 
 // judge marks what is not to be believed, and says why.
-func (g *rig) judge(err error) {
+func (g *rig) judge(early bool) {
 	r := g.run
 	all := g.rates()
 	timed := []string{}
@@ -58,7 +58,7 @@ func (g *rig) judge(err error) {
 			g.doubt(lack.name, fmt.Sprintf("%.0f were %s: their times would be the longest, and are not among the others", n, lack.name), of...)
 		}
 	}
-	if interrupted(err) {
+	if early {
 		g.doubt("interrupted", "the run ended early: the figures are of the part that ran")
 	}
 }

@@ -135,7 +135,7 @@ func (o *options) planned() time.Duration { return o.opening() + o.hold + o.warm
 
 // opening is how long it takes at least to open the crowd.
 func (o *options) opening() time.Duration {
-	return time.Duration(float64(o.n+o.slow) / o.openRate * float64(time.Second))
+	return perSecond(o.n+o.slow, o.openRate)
 }
 
 // The checks below are shared by scenarios.

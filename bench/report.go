@@ -15,7 +15,7 @@ type report struct {
 	Schema   int               `json:"schema"`   // 1; grows when a field changes its meaning, not when one is added
 	Scenario string            `json:"scenario"` // as on the command line: echo, drive, ...
 	Target   string            `json:"target"`   // the server's URL
-	Settings map[string]string `json:"settings"` // all flags that bear upon the figures, by name without the dash, defaults too
+	Settings map[string]string `json:"settings"` // all flags that bear upon the figures, by name; defaults too
 	Started  time.Time         `json:"started"`
 	Machine  machine           `json:"machine"` // where bench ran
 	Server   server            `json:"server"`

@@ -280,7 +280,7 @@ func judged(cores float64, times ...times) *run {
 	g := &rig{run: &run{Times: times, Figures: []figure{{"messages_per_s", 1, "1/s", "more"}, {"server_cpu_us_per_message", 1, "us", "less"}}}}
 	g.meter.begun.at, g.meter.end.at = start, start.Add(time.Second)
 	g.meter.end.self = time.Duration(cores * float64(time.Second))
-	g.judge(nil)
+	g.judge(false)
 	return g.run
 }
 

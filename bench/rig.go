@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"runtime/debug"
 	"time"
 
@@ -53,7 +52,7 @@ func perform(ctx context.Context, sc *scenario, o *options, t *target, s *server
 	if one.found() {
 		one.Seconds = g.meter.seconds()
 		g.connectionCost()
-		g.judge(err)
+		g.judge(ctx.Err() != nil)
 	}
 	return one, err
 }
@@ -124,9 +123,11 @@ func (g *rig) figure(name string, value float64, unit, better string) {
 
 func (g *rig) times(t times) { g.run.Times = append(g.run.Times, t) }
 
+// grace is how long the last answers are waited for.
+const grace = 5 * time.Second
+
 // await waits for the answers to what was sent last: until done is closed, enough time has passed, or ctx ends.
 func await(ctx context.Context, done <-chan struct{}) {
-	const grace = 5 * time.Second
 	late := time.NewTimer(grace)
 	defer late.Stop()
 	select {
@@ -134,9 +135,4 @@ func await(ctx context.Context, done <-chan struct{}) {
 	case <-late.C:
 	case <-ctx.Done():
 	}
-}
-
-// interrupted tells whether a run ended because somebody wanted it to.
-func interrupted(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -36,7 +36,7 @@ var storm = scenario{
 // stormy is the storm.
 type stormy struct {
 	*rig
-	slots chan struct{} // holds an element for each connection that has not ended
+	slots slots // one is taken by each connection that has not ended
 
 	// Owned by the loop's goroutine, and by everybody once the loop is closed.
 	odd              bool
@@ -48,39 +48,28 @@ type stormy struct {
 
 func playStorm(ctx context.Context, g *rig) error {
 	o := g.o
-	s := &stormy{rig: g, slots: make(chan struct{}, o.n), reasons: map[string]int{}, connect: newHistogram(), late: newHistogram()}
+	s := &stormy{rig: g, slots: make(slots, o.n), reasons: map[string]int{}, connect: newHistogram(), late: newHistogram()}
 	// A port that was closed in order can't be used again for a while: the storm leaves from many addresses.
 	sources := g.target.sources(int(o.rate * min(o.warmup+o.length, time.Minute).Seconds()))
 	g.phase("warmup")
-	start := time.Now()
 	begun := false
-	for i := 0; ; i++ {
-		at := nth(i, o.rate)
-		if at >= o.warmup+o.length {
+	i := -1
+	for at, due := range ticks(ctx, o.rate, o.warmup+o.length) {
+		if !s.slots.take(ctx) {
 			break
 		}
-		due := start.Add(at)
-		if !sleepUntil(ctx, due) || !s.reserve(ctx) {
-			break
-		}
-		counted := at >= o.warmup
+		i++
+		from, counted := sources[i%len(sources)], at >= o.warmup
 		if counted && !begun {
 			begun = true
 			g.begin()
 		}
-		g.loop.Post(func() { s.dial(sources[i%len(sources)], due, counted) })
+		g.loop.Post(func() { s.dial(from, due, counted) })
 	}
 	g.end()
-	all := make(chan struct{})
-	go func() { // who holds all the slots has seen the last connection end
-		defer close(all)
-		for range o.n {
-			if !s.reserve(ctx) {
-				return
-			}
-		}
-	}()
-	await(ctx, all)
+	late, cancel := context.WithTimeout(ctx, grace)
+	s.slots.settle(late)
+	cancel()
 	g.look(ctx, &g.probe.End)
 	g.close()
 
@@ -103,15 +92,6 @@ func playStorm(ctx context.Context, g *rig) error {
 		return fmt.Errorf("%d of %d did not get in, %d were thrown out", s.failed, s.dialed, s.lost)
 	}
 	return nil
-}
-
-func (s *stormy) reserve(ctx context.Context) bool {
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func (s *stormy) dial(from netip.Addr, due time.Time, counted bool) {
@@ -160,7 +140,7 @@ func (p *passer) part(c *client) {
 func (p *passer) message(*client, []byte, time.Time) {}
 
 func (p *passer) ended(c *client, err error) {
-	<-p.slots
+	p.slots.free()
 	if c.open {
 		p.connections.Add(-1)
 	}

@@ -48,13 +48,12 @@ func playWatch(ctx context.Context, g *rig) error {
 	}
 	g.gather(ctx, viewers, slow.crowd)
 	g.phase("warmup")
-	to := time.Now().Add(o.warmup + o.length)
 	stop := slow.start(ctx)
 	churned := make(chan struct{})
 	go func() {
 		defer close(churned)
 		if o.churn > 0 {
-			viewers.churn(ctx, o.churn, to)
+			viewers.churn(ctx, o.churn, o.warmup+o.length)
 		}
 	}()
 	begin := func() {
@@ -63,9 +62,9 @@ func playWatch(ctx context.Context, g *rig) error {
 	}
 	if driver != nil {
 		driver.drive(ctx, o.rate, o.warmup, o.length, begin, g.end)
-	} else if sleepUntil(ctx, to.Add(-o.length)) {
+	} else if sleepUntil(ctx, time.Now().Add(o.warmup)) {
 		begin()
-		sleepUntil(ctx, to)
+		sleepUntil(ctx, time.Now().Add(o.length))
 		g.end()
 	}
 	<-churned
@@ -88,13 +87,16 @@ func playWatch(ctx context.Context, g *rig) error {
 	}
 	g.times(slow.held.times("slow_dropped_after", "until the server gave up a slow reader, of those that it did"))
 	g.times(viewers.handshake())
+	err := cmp.Or(viewers.err(), slow.crowd.err())
 	switch {
+	case err != nil:
+		return err
 	case w.states == 0:
-		return cmp.Or(viewers.err(), errors.New("no state arrived: is anybody driving?"))
+		return errors.New("no state arrived: is anybody driving?")
 	case driver != nil:
-		return cmp.Or(viewers.err(), driver.err())
+		return driver.err()
 	}
-	return viewers.err()
+	return nil
 }
 
 // watcher knows when each state of the car came about, and when each viewer got it.
@@ -213,9 +215,9 @@ func (w *watcher) missing() int64 {
 
 // settle lets the last state arrive, for a bounded time.
 func (w *watcher) settle(ctx context.Context) {
-	const long, step = 5 * time.Second, 20 * time.Millisecond
+	const step = 20 * time.Millisecond
 	missing := make(chan int64, 1)
-	for to := time.Now().Add(long); time.Now().Before(to); {
+	for to := time.Now().Add(grace); time.Now().Before(to); {
 		w.loop.Post(func() { missing <- w.missing() })
 		select {
 		case n := <-missing:
