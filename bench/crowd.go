@@ -145,9 +145,12 @@ func (cr *crowd) figures() {
 		Reasons: cr.reasons, OpenSeconds: cr.took.Seconds()}
 }
 
+// handshake is the name of the times of opening.
+const handshake = "handshake"
+
 // handshake is how long the members took to open.
 func (cr *crowd) handshake() times {
-	return cr.handshakes.times("handshake", "from dialing until the server has agreed, opening at most as many a second as asked")
+	return cr.handshakes.times(handshake, "from dialing until the server has agreed, opening at most as many a second as asked")
 }
 
 // err tells of members that were not there to the end.

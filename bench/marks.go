@@ -38,9 +38,8 @@ func (g *rig) judge(early bool) {
 	if pause := longestPause(&g.meter.begun.pauses, &g.meter.end.pauses); pause >= longGC {
 		g.doubt("gc", fmt.Sprintf("bench's garbage collection stopped it for up to %.1f ms at a time", pause*1e3), timed...)
 	}
-	if late, of, name := g.lateness(); name != "" {
-		g.doubt("late", fmt.Sprintf("bench was up to %d us late in its own schedule (%s), which is a large part of the %s of %d us: "+
-			"the server was faster than that", late, of.percentile, spoken(name), of.micros), name)
+	if text, of := r.late(); len(of) > 0 {
+		g.doubt("late", text, of...)
 	}
 	if c := r.Connections; c != nil && c.Failed+c.Lost > 0 {
 		g.doubt("connections", fmt.Sprintf("%d of %d %ss did not open, %d were lost: there was less load than asked for",
@@ -95,28 +94,30 @@ func (r *run) measured(name string) (t times) {
 	return t
 }
 
-// share is a percentile in which bench's own lateness is too much.
-type share struct {
-	percentile string
-	micros     int64
-}
-
-// lateness compares how late bench was with the first of the run's times, of which it is a part.
-func (g *rig) lateness() (late int64, of share, name string) {
-	l := g.run.measured(scheduleLateness)
-	if l.Count == 0 || g.run.Times[0].Name == scheduleLateness {
-		return 0, share{}, ""
-	}
-	t := g.run.Times[0]
-	for _, p := range []struct {
-		name      string
-		late, all int64
-	}{{"p99", l.P99, t.P99}, {"p50", l.P50, t.P50}} {
-		if float64(p.late) > mostOurs*float64(p.all) {
-			return p.late, share{p.name, p.all}, t.Name
+// late compares how late bench was in its own schedule with the times that count from it, of which that is a part, and
+// names those of which it is a large one.
+func (r *run) late() (text string, of []string) {
+	l := r.measured(scheduleLateness)
+	for _, t := range r.Times {
+		if slices.Contains([]string{scheduleLateness, readToLine, slowDropped, handshake}, t.Name) {
+			continue
+		}
+		for _, p := range []struct {
+			name      string
+			late, all int64
+		}{{"p99", l.P99, t.P99}, {"p50", l.P50, t.P50}} {
+			if float64(p.late) <= mostOurs*float64(p.all) {
+				continue
+			}
+			if text == "" {
+				text = fmt.Sprintf("bench was %d us late in its own schedule (%s), which is a large part of the %s of %d us: "+
+					"the server was faster than that", p.late, p.name, spoken(t.Name), p.all)
+			}
+			of = append(of, t.Name)
+			break
 		}
 	}
-	return 0, share{}, ""
+	return text, of
 }
 
 // scheduleLateness is the name of the times from when something was to be sent until it was.

@@ -30,6 +30,9 @@ const (
 	smallBuffer = 4096
 )
 
+// slowDropped is the name of the times until the server gave up slow readers.
+const slowDropped = "slow_dropped_after"
+
 // readers are viewers who leave the loop once they are in, since that reads all there is.
 type readers struct {
 	rig     *rig
@@ -121,4 +124,5 @@ func (rd *readers) figures() {
 	if p := g.probe; p.End.Resident > 0 && rd.crowd.opens > 0 {
 		g.figure("server_growth_bytes_per_slow", float64(p.End.Resident-p.Opened.Resident)/float64(rd.crowd.opens), "bytes", "less")
 	}
+	g.times(rd.held.times(slowDropped, "until the server gave up a slow reader, of those that it did"))
 }

@@ -78,14 +78,13 @@ func playWatch(ctx context.Context, g *rig) error {
 		return viewers.err()
 	}
 	w.figures()
-	slow.figures()
 	g.times(w.delivery.times("delivery", "from when the schedule said to send a command until a viewer had a state that shows it, for each viewer"))
 	g.times(w.age.times("age", "how long ago a state had come about, by the same count, when a viewer got it"))
 	if driver != nil {
 		driver.figures()
 		driver.times()
 	}
-	g.times(slow.held.times("slow_dropped_after", "until the server gave up a slow reader, of those that it did"))
+	slow.figures()
 	g.times(viewers.handshake())
 	err := cmp.Or(viewers.err(), slow.crowd.err())
 	switch {
