@@ -159,10 +159,10 @@ func (f *vanisher) round(ctx context.Context, way vanishing) (took time.Duration
 	}
 	departed := make(chan departure, 1)
 	f.loop.Post(func() {
+		at := time.Now()
 		if way.drives {
 			driver.drive()
 		}
-		at := time.Now()
 		departed <- departure{at, way.leave(driver)}
 	})
 	var left departure
