@@ -121,7 +121,7 @@ func (rd *readers) figures() {
 	g := rd.rig
 	g.figure("slow_readers", float64(rd.crowd.opens), "", "")
 	g.figure("slow_dropped", float64(rd.dropped), "", "")
-	if p := g.probe; p.End.Resident > 0 && rd.crowd.opens > 0 {
+	if p := g.probe; p.End.Resident > 0 && rd.crowd.opens > 0 && g.o.churn == 0 { // nothing else has grown meanwhile
 		g.figure("server_growth_bytes_per_slow", float64(p.End.Resident-p.Opened.Resident)/float64(rd.crowd.opens), "bytes", "less")
 	}
 	g.times(rd.held.times(slowDropped, "until the server gave up a slow reader, of those that it did"))
