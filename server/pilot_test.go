@@ -142,7 +142,7 @@ func TestClaim(t *testing.T) {
 	ann.expect("ack", isAck)
 	ann.send("grant")
 	ann.expect("ack", isAck)
-	cleo.expectState("it stands", func(m message) bool { return m.Driver == m.Driver && m.Motion.Left == 0 && m.Cause == causeHandover })
+	cleo.expectState("it stands", func(m message) bool { return m.Motion.Left == 0 && m.Cause == causeHandover })
 	ann.send("up")
 	ann.expectError(notDriver)
 	cleo.send("back")
