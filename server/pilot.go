@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
 	"time"
@@ -57,21 +58,21 @@ func (p *pilot) String() string {
 
 // message deals with a message that was read at a time. Each has one answer.
 func (p *pilot) message(text []byte, at time.Time) {
+	r, err := parse(text, p.deck.srv.cfg.Camera.Step)
+	p.deal(r, err, at)
+}
+
+// deal is message for what has been taken apart already: err is what is wrong with it.
+func (p *pilot) deal(r request, err error, at time.Time) {
 	srv := p.deck.srv
-	r, err := parse(text, srv.cfg.Camera.Step)
+	var level float64
 	if srv.messages.rate > 0 {
 		p.bucket.take(srv.messages, at)
-		switch level := p.bucket.level(srv.messages, at); {
-		case level >= 0:
-		case level < -tooManyTimes*srv.messages.burst:
-			p.refuse(r.id, errTooFast(srv.messages))
-			srv.audit.add(event{What: "too_fast", Who: p.String()})
-			p.out.close(ws.StatusPolicyViolation, "too many messages")
-			return
-		case err == nil && r.op == opCar && stops(r.car.Kind): // too many, but a stop is a stop
-		default:
-			err = errTooFast(srv.messages)
-		}
+		level = p.bucket.level(srv.messages, at)
+	}
+	isStop := err == nil && r.op == opCar && stops(r.car.Kind)
+	if level < 0 && !isStop { // however many there are, a stop is a stop
+		err = errTooFast(srv.messages)
 	}
 	if err == nil {
 		err = p.obey(r, at)
@@ -81,6 +82,10 @@ func (p *pilot) message(text []byte, at time.Time) {
 			p.out.drives(false)
 		}
 		p.refuse(r.id, err)
+	}
+	if level < -tooManyTimes*srv.messages.burst {
+		srv.audit.add(event{What: "too_fast", Who: p.String()})
+		p.out.close(ws.StatusPolicyViolation, "too many messages")
 	}
 }
 
@@ -131,18 +136,15 @@ func (p *pilot) command(r request, at time.Time) error {
 	cmd.At, cmd.From, cmd.Tag = at, p, r.id
 	if cmd.Kind == hardware.Drive {
 		late := p.clock.late(r.sent, at)
-		ttl := cmd.TTL
-		if ttl == 0 {
-			ttl = p.deck.srv.car.TTL()
-		}
+		ttl := cmp.Or(cmd.TTL, p.deck.srv.car.TTL())
 		switch {
-		case late > ttl:
-			return refusal(isStale, "the command came %s later than it should have, which is more than its time to live of %s",
+		case late >= ttl:
+			return refusal(isStale, "the command came %s later than it should have, and its time to live is %s",
 				late.Round(time.Millisecond), ttl)
 		case r.seq != noID && r.seq < p.seq:
 			return refusal(isStale, "seq %d comes after %d: the command is out of date", r.seq, p.seq)
 		}
-		cmd.At = at.Add(-late)
+		cmd.TTL = ttl - late
 	}
 	if err := p.deck.srv.bridge.command(p, cmd, at); err != nil {
 		return err

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -222,4 +224,70 @@ func TestTooManyMessages(t *testing.T) {
 		c.send("ping")
 	}
 	c.expectClose(ws.StatusPolicyViolation)
+}
+
+// The message that is one too many may be the stop that matters: the connection ends, but the car is held. The limit is
+// on messages of all kinds.
+func TestLastMessageIsAStop(t *testing.T) {
+	addr, _ := start(t, "-max-messages", "10")
+	watcher, _ := dial(t, addr)
+	c, _ := dial(t, addr)
+	const most = 20 + tooManyTimes*20 // the burst, and what is too much beyond it
+	var all []byte
+	for range most {
+		all = append(all, ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte("ping"))))...)
+	}
+	all = append(all, ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte("estop"))))...)
+	if _, err := c.conn.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	c.expectClose(ws.StatusPolicyViolation)
+	watcher.expectState("held", func(m message) bool { return m.Estop })
+
+	c, _ = dial(t, addr)
+	all = nil
+	for range most + 10 {
+		all = append(all, ws.MustCompileFrame(ws.MaskFrame(ws.NewBinaryFrame(nil)))...)
+	}
+	if _, err := c.conn.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	c.expectClose(ws.StatusPolicyViolation)
+}
+
+// talk is a connection that keeps what is said on it.
+type talk chan message
+
+func (t talk) say(p []byte) {
+	var m message
+	json.Unmarshal(p, &m)
+	t <- m
+}
+
+func (talk) close(ws.StatusCode, string) {}
+func (talk) drives(bool)                 {}
+func (talk) peer() netip.Addr            { return netip.Addr{} }
+
+// What a command took counts from when it was read, however long it was under way before; that counts for how long it
+// moves the car.
+func TestLateCommand(t *testing.T) {
+	s, _ := startServer(t)
+	said := make(talk, 10)
+	p := newPilot(s.decks[0], said, 1, control)
+	now := time.Now()
+	s.decks[0].loop.Post(func() {
+		p.message([]byte(`{"op":"drive","left":0,"right":0,"t_ms":1000,"ttl_ms":5000}`), now.Add(-5*time.Second))
+		p.message([]byte(`{"op":"drive","left":1,"right":1,"t_ms":3000,"ttl_ms":5000,"id":1}`), now) // 3 s late
+		p.message([]byte(`{"op":"drive","left":1,"right":1,"t_ms":3000,"ttl_ms":2900,"id":2}`), now)
+	})
+	for range 3 {
+		m := <-said
+		switch {
+		case m.ID == "1" && (m.Op != "ack" || m.US > 2_000_000):
+			t.Errorf("a late command is answered with %+v", m)
+		case m.ID == "2" && (m.Op != "error" || m.Code != isStale):
+			t.Errorf("one that is too late is answered with %+v", m)
+		}
+	}
+	s.bridge.leave(p, now)
 }

@@ -54,7 +54,8 @@ func (v *viewer) Data(c *netpoll.Conn, p []byte) {
 
 func (v *viewer) message(op ws.OpCode, p []byte) {
 	if op == ws.OpBinary {
-		v.pilot().refuse(noID, refusal(isBinary, "a binary frame of %d bytes: send commands as text frames", len(p)))
+		err := refusal(isBinary, "a binary frame of %d bytes: send commands as text frames", len(p))
+		v.pilot().deal(request{id: noID}, err, v.deck.now)
 		return
 	}
 	v.pilot().message(p, v.deck.now)
