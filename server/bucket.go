@@ -66,8 +66,8 @@ func (l *limiter) take(from netip.Addr, now time.Time) {
 	b.take(l.limit, now)
 }
 
-// forget makes room: for those who have waited long enough to be as good as new; else somebody has so many addresses that
-// no limit for one of them is of use.
+// forget makes room, for many at a time, as it looks at all: by those who have waited long enough to be as good as new;
+// else somebody has so many addresses that no limit for one of them is of use.
 func (l *limiter) forget(now time.Time) {
 	for addr, b := range l.buckets {
 		if b.level(l.limit, now) >= l.limit.burst {
@@ -75,7 +75,7 @@ func (l *limiter) forget(now time.Time) {
 		}
 	}
 	for addr := range l.buckets {
-		if len(l.buckets) < maxBuckets {
+		if len(l.buckets) <= maxBuckets/2 {
 			return
 		}
 		delete(l.buckets, addr)

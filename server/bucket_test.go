@@ -50,3 +50,15 @@ func TestLimiter(t *testing.T) {
 		t.Errorf("%d addresses are remembered", len(l.buckets))
 	}
 }
+
+// Who has more addresses than are remembered does not make each of the next ones cost a look at all of them.
+func TestLimiterMakesRoom(t *testing.T) {
+	l := newLimiter(limit{rate: 1, burst: 2})
+	now := time.Now()
+	for i := range maxBuckets + 1 {
+		l.take(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), now)
+	}
+	if len(l.buckets) > maxBuckets/2+1 {
+		t.Errorf("%d addresses are remembered: there is no room", len(l.buckets))
+	}
+}
