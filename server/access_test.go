@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"go.uber.org/zap"
 )
 
 const (
@@ -300,6 +301,30 @@ func TestFreshToken(t *testing.T) {
 	}
 	if strings.Contains(log.String(), query) {
 		t.Errorf("the log has the token:\n%s", log)
+	}
+}
+
+// What the program says at its start of who may do what is so.
+func TestAnnounce(t *testing.T) {
+	for _, tt := range []struct {
+		config, want, not string
+	}{
+		{"", "who has no token only watches", ""},
+		{"tokens.view = \"" + watchToken + "\"\n", "?token=", "who has no token only watches"},
+		{"tokens.control = \"" + driveToken + "\"\n", "others watch", "?token=d"},
+		{"[tokens]\ncontrol = \"" + driveToken + "\"\nview = \"" + watchToken + "\"\n", "drives or watches needs", "others watch"},
+		{"open = true\n", "anyone who reaches it", "token"},
+	} {
+		cfg, err := loadServe([]string{"-config", write(t, tt.config)}, noEnv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		s := &server{cfg: cfg, log: zap.NewNop()}
+		s.announce(netip.MustParseAddrPort("127.0.0.1:80"), &out)
+		if !strings.Contains(out.String(), tt.want) || tt.not != "" && strings.Contains(out.String(), tt.not) {
+			t.Errorf("with %q it says:\n%s", tt.config, &out)
+		}
 	}
 }
 

@@ -291,3 +291,16 @@ func TestLateCommand(t *testing.T) {
 	}
 	s.bridge.leave(p, now)
 }
+
+// However rarely one may say something or come in, one may.
+func TestLowLimits(t *testing.T) {
+	s, addr := startServer(t, "-max-messages", "0.1", "-max-new-per-addr", "0.1")
+	c, _ := dial(t, addr)
+	c.send("ping")
+	c.expect("pong", func(m message) bool { return m.Op == "pong" })
+	c.send("ping")
+	c.expectError(tooFast)
+	if _, err := s.gate.enter(netip.MustParseAddr("192.0.2.1"), time.Now()); err != nil {
+		t.Error(err)
+	}
+}

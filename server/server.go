@@ -73,8 +73,8 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 		return nil, nil, err
 	}
 	s.handover = newHandover(net.TCPAddrFromAddrPort(listeners[0].Addr()))
-	s.gate = newGate(cfg.MaxConns, cfg.MaxPerAddr, limit{cfg.MaxNewPerAddr, 4 * cfg.MaxNewPerAddr})
-	s.messages = limit{cfg.MaxMessages, 2 * cfg.MaxMessages}
+	s.gate = newGate(cfg.MaxConns, cfg.MaxPerAddr, limit{cfg.MaxNewPerAddr, max(1, 4*cfg.MaxNewPerAddr)})
+	s.messages = limit{cfg.MaxMessages, max(1, 2*cfg.MaxMessages)} // one in a while is one at a time
 	s.access = newAccess(cfg.Open, cfg.Tokens.Control, cfg.Tokens.View, fmt.Sprint(listeners[0].Addr().Port()))
 	s.settler = newSettler()
 
@@ -255,6 +255,8 @@ func (s *server) announce(addr netip.AddrPort, stdout io.Writer) {
 	switch {
 	case s.cfg.Open:
 		fmt.Fprintln(stdout, "anyone who reaches it may drive, as -open asks")
+	case s.cfg.Tokens.made && s.cfg.Tokens.View != "":
+		fmt.Fprintln(stdout, "who only watches needs the token of the configuration; this one is to drive, and good until roverd ends")
 	case s.cfg.Tokens.made:
 		fmt.Fprintln(stdout, "who has no token only watches; this one is good until roverd ends (see the README for one that stays, and -open)")
 	case s.cfg.Tokens.View != "":
