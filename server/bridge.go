@@ -21,13 +21,13 @@ type bridge struct {
 
 	mu    sync.Mutex
 	helm  helm[*pilot]
-	alarm *time.Timer // has the helm settle
+	alarm *time.Timer // rings when the helm has to settle
 	due   time.Time   // when the alarm goes off; zero if it is off
 }
 
 func newBridge(car *hardware.Car, p *publisher, a *audit, shared bool) *bridge {
 	b := &bridge{car: car, publisher: p, audit: a, helm: helm[*pilot]{shared: shared}}
-	b.alarm = time.AfterFunc(time.Hour, b.settle)
+	b.alarm = time.AfterFunc(time.Hour, b.ring)
 	b.alarm.Stop()
 	return b
 }
@@ -49,8 +49,10 @@ func (b *bridge) command(p *pilot, cmd hardware.Command, now time.Time) error {
 		b.car.Do(cmd)
 		return nil
 	}
+	b.settle(now)
 	before := b.helm
-	took := b.helm.take(p, now)
+	// In a shared helm the driver is whose motion it is: who turns the camera is none.
+	took := b.helm.shared && cmd.Kind != hardware.Drive || b.helm.take(p, now)
 	b.changed(before, "it was free", "", now)
 	if !took {
 		return refusal(notDriver, "%s drives; send claim to ask for the helm", b.helm.driver)
@@ -65,6 +67,7 @@ var stopNames = map[hardware.Kind]string{hardware.Stop: "stop", hardware.EStop: 
 func (b *bridge) claim(p *pilot, now time.Time) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.settle(now)
 	before := b.helm
 	got := b.helm.claim(p, now)
 	b.changed(before, "it was free", "", now)
@@ -81,6 +84,7 @@ func (b *bridge) claim(p *pilot, now time.Time) (bool, error) {
 func (b *bridge) grant(p *pilot, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.settle(now)
 	before := b.helm
 	granted := b.helm.grant(p, now)
 	b.changed(before, "the driver granted it", causeHandover, now)
@@ -94,9 +98,10 @@ func (b *bridge) grant(p *pilot, now time.Time) error {
 func (b *bridge) refuse(p *pilot, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.settle(now)
 	before := b.helm
 	refused := b.helm.refuse(p, now)
-	b.changed(before, "the claim was not answered", causeHandover, now)
+	b.changed(before, "", "", now)
 	if !refused {
 		return errNoClaim
 	}
@@ -109,6 +114,7 @@ func (b *bridge) refuse(p *pilot, now time.Time) error {
 func (b *bridge) release(p *pilot, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.settle(now)
 	before := b.helm
 	had := b.helm.release(p, now)
 	b.changed(before, "the driver gave it back", "", now)
@@ -121,6 +127,7 @@ func (b *bridge) release(p *pilot, now time.Time) error {
 // leave is the end of a pilot. If it drove, the car stops at once.
 func (b *bridge) leave(p *pilot, now time.Time) {
 	b.mu.Lock()
+	b.settle(now)
 	before := b.helm
 	drove := before.driver == p
 	b.helm.release(p, now)
@@ -131,12 +138,16 @@ func (b *bridge) leave(p *pilot, now time.Time) {
 	}
 }
 
-// settle lets time have its effect on the helm. It runs on a goroutine of its own.
-func (b *bridge) settle() {
+// ring is the alarm. It runs on a goroutine of its own.
+func (b *bridge) ring() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := time.Now()
 	b.due = time.Time{}
+	b.settle(time.Now())
+}
+
+// settle lets time have its effect on the helm: before all else, as the alarm may be late. The caller holds mu.
+func (b *bridge) settle(now time.Time) {
 	before := b.helm
 	b.helm.settle(now)
 	why := "the driver was silent"

@@ -144,7 +144,7 @@ func TestHelmShared(t *testing.T) {
 			t.Errorf("%d may not drive: %+v", who, h)
 		}
 	}
-	if got := h.claim(2, now); got != taken || h.driver != 2 {
+	if got := h.claim(2, now); got != taken || h.driver != 3 {
 		t.Errorf("a claim of a shared helm is %d", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +190,31 @@ func TestHelmByTime(t *testing.T) {
 	ann.expectState("the helm is free", func(m message) bool { return m.Driver == "" })
 }
 
+// Time has its effect before whatever comes next, however late the alarm is: what is said of it is still so.
+func TestLateAlarm(t *testing.T) {
+	s, addr := startServer(t, "-config", write(t, "drive.ttl = \"5s\"\n"))
+	ann, _ := dial(t, addr)
+	bob, bobHello := dial(t, addr)
+	cleo, _ := dial(t, addr)
+	ann.send("up")
+	ann.expect("ack", isAck)
+	bob.send("claim")
+	bob.expect("ack", isAck)
+	s.bridge.mu.Lock()
+	s.bridge.helm.until = time.Now()
+	s.bridge.mu.Unlock()
+	cleo.send("up")
+	if m := cleo.expectError(notDriver); !strings.HasPrefix(m.Message, bobHello.ID+" ") {
+		t.Errorf("the refusal is %q", m.Message)
+	}
+	cleo.expectState("it stands", func(m message) bool { return m.Driver == bobHello.ID && m.Cause == causeHandover })
+	events := s.audit.list()
+	i := slices.IndexFunc(events, func(e event) bool { return e.What == "driver" && e.Who == bobHello.ID })
+	if i < 0 || events[i].Why != "the claim was not answered" {
+		t.Errorf("the events are %+v", events)
+	}
+}
+
 // In a shared helm everyone drives, and the car stops when who drove last goes.
 func TestSharedHelm(t *testing.T) {
 	addr, _ := start(t, "-helm", "shared", "-config", write(t, "drive.ttl = \"5s\"\n"))
@@ -205,6 +231,24 @@ func TestSharedHelm(t *testing.T) {
 	watcher.expectState("still driving", func(m message) bool { return m.Motion.Left == -1 })
 	bob.conn.Close()
 	watcher.expectState("it stands", func(m message) bool { return m.Motion.Left == 0 && m.Cause == "disconnect" && m.Driver == "" })
+}
+
+// Who turns the camera, or claims what is everyone's, has not driven: the car still stops when who drives goes.
+func TestSharedHelmOfADriver(t *testing.T) {
+	addr, _ := start(t, "-helm", "shared", "-config", write(t, "drive.ttl = \"5s\"\n"))
+	ann, annHello := dial(t, addr)
+	bob, _ := dial(t, addr)
+	ann.send("up")
+	ann.expect("ack", isAck)
+	for _, word := range []string{"cam_left", "claim"} {
+		bob.send(word)
+		if m := bob.expect("ack", isAck); !m.Applied {
+			t.Errorf("%s is answered with %+v", word, m)
+		}
+	}
+	bob.expectState("one drives", func(m message) bool { return m.Driver == annHello.ID && m.Motion.Left == 1 })
+	ann.conn.Close()
+	bob.expectState("it stands", func(m message) bool { return m.Motion.Left == 0 && m.Cause == "disconnect" && m.Driver == "" })
 }
 
 // Who sends more than is good for all is told, and let go if it goes on; its stops count all the same.
