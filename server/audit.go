@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -8,7 +9,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// maxEvents is how many events are kept for /drivelog.
+// maxEvents is how many events of each of the two sorts are kept for /drivelog.
 const maxEvents = 256
 
 // event is something that one may want to know of afterwards: who drove, who stopped the car and why, who was refused.
@@ -36,9 +37,9 @@ func (e event) MarshalLogObject(o zapcore.ObjectEncoder) error {
 type audit struct {
 	log *zap.Logger // which takes no more than so many of a kind
 
-	mu     sync.Mutex
-	events []event // the oldest at next, once there are maxEvents
-	next   int
+	mu sync.Mutex
+	// The oldest first. What anyone can bring about who reaches the server stands apart, or it could drown the rest.
+	events, refusals []event
 }
 
 // newAudit makes an audit that also writes to the log: of each kind, ten events a second.
@@ -48,25 +49,26 @@ func newAudit(log *zap.Logger) *audit {
 	}))}
 }
 
-// add notes an event. One that is like the last is counted there: nobody can drown the others by repeating themselves.
+// add notes an event. One that is like the last of its sort is counted there.
 func (a *audit) add(e event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e.At = time.Now().UTC()
-	if n := len(a.events); n > 0 {
-		last := &a.events[(a.next+n-1)%n]
-		if same := *last; same.like(e) {
-			last.At, last.Times = e.At, max(last.Times, 1)+1
-			return
-		}
+	events := &a.events
+	if e.What == "login_refused" || e.What == "too_fast" {
+		events = &a.refusals
 	}
-	a.log.Info(e.What, zap.Inline(e))
-	if len(a.events) < maxEvents {
-		a.events = append(a.events, e)
+	n := len(*events)
+	if n > 0 && (*events)[n-1].like(e) {
+		last := &(*events)[n-1]
+		last.At, last.Times = e.At, max(last.Times, 1)+1
 		return
 	}
-	a.events[a.next] = e
-	a.next = (a.next + 1) % maxEvents
+	a.log.Info(e.What, zap.Inline(e))
+	if n == maxEvents {
+		*events = slices.Delete(*events, 0, 1)
+	}
+	*events = append(*events, e)
 }
 
 // like tells whether two events are the same but for when and how often.
@@ -79,5 +81,7 @@ func (e event) like(other event) bool {
 func (a *audit) list() []event {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return append(append([]event{}, a.events[a.next:]...), a.events[:a.next]...)
+	all := append(append([]event{}, a.events...), a.refusals...)
+	slices.SortStableFunc(all, func(a, b event) int { return a.At.Compare(b.At) })
+	return all
 }
