@@ -240,6 +240,11 @@ func TestStrangers(t *testing.T) {
 		{"/state", nil, 401, "token"},
 		{"/drivelog", nil, 401, "token"},
 		{"/style.css", nil, 200, ""},
+		{"/index.html", nil, 404, ""}, // or it would be a way around
+		{"//", nil, 401, `name="token"`},
+		{"/%2f", nil, 401, "token"},
+		{"/state/", nil, 404, ""},
+		{"/./state", nil, 401, "token"},
 		{"/healthz", nil, 200, ""},
 		{"/", bearer(watchToken), 200, "app.js"},
 		{"/state", bearer(watchToken), 200, `"op":"state"`},

@@ -69,7 +69,8 @@ func newPage(files fs.FS) page {
 		}
 		p["/"+entry.Name()] = f
 	}
-	p["/"] = p["/index.html"]
+	p["/"] = p["/index.html"] // its one address, which asks for the token
+	delete(p, "/index.html")
 	debug.FreeOSMemory() // the compressor had a megabyte
 	return p
 }

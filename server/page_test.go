@@ -20,7 +20,7 @@ func TestPage(t *testing.T) {
 	addr, _ := start(t)
 	c := dialHTTP(t, addr)
 	for path, contentType := range map[string]string{
-		"/": "text/html; charset=utf-8", "/index.html": "text/html; charset=utf-8", "/app.js": "text/javascript; charset=utf-8",
+		"/": "text/html; charset=utf-8", "/app.js": "text/javascript; charset=utf-8",
 		"/style.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml",
 	} {
 		name := path[1:]
