@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/netip"
@@ -329,6 +330,32 @@ func TestAnnounce(t *testing.T) {
 		s.announce(netip.MustParseAddrPort("127.0.0.1:80"), &out)
 		if !strings.Contains(out.String(), tt.want) || tt.not != "" && strings.Contains(out.String(), tt.not) {
 			t.Errorf("with %q it says:\n%s", tt.config, &out)
+		}
+	}
+}
+
+// A request that is malformed does not bring its token into the log, nor into the answer.
+func TestTokensOfBadRequests(t *testing.T) {
+	for _, request := range []string{
+		"GET /?token=" + driveToken + "\" HTTP/1.1\r\nHost: car\r\n\r\n",
+		"GET /?token=" + driveToken + "\r\n\r\n",
+		"GET ?token=" + driveToken + " HTTP/1.1\r\nHost: car\r\n\r\n",
+		"GET ws:?token=" + driveToken + " HTTP/1.1\r\nHost: car\r\n\r\n",
+		"GET wss://car?token=" + driveToken + " HTTP/1.1\r\nHost: car\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: car\r\nAuthorization : Bearer " + driveToken + "\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: car\r\nAuthorization Bearer " + driveToken + "\r\n\r\n",
+	} {
+		addr, log := start(t)
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, request)
+		answer, _ := io.ReadAll(conn)
+		conn.Close()
+		log.expect(t, "turned a request away")
+		if strings.Contains(log.String()+string(answer), driveToken) {
+			t.Errorf("%q is answered with %q; the log:\n%s", request, answer, log)
 		}
 	}
 }

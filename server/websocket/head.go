@@ -46,6 +46,12 @@ func (r *Refusal) AppendTo(dst, request []byte, now time.Time) []byte {
 	return append(append(dst, r.Reason...), '\n')
 }
 
+// start quotes the beginning of a request's part for a Reason, which may end up in a log: no query, it may have secrets.
+func start(p []byte) string {
+	p, _, _ = bytes.Cut(p, []byte("?"))
+	return fmt.Sprintf("%.40q", p)
+}
+
 func bad(reason string) *Refusal { return &Refusal{Status: http.StatusBadRequest, Reason: reason} }
 
 // HeadLength returns the length of the HTTP head (request or response) that p begins with, its blank line included, or 0
@@ -121,7 +127,8 @@ func ParseHead(p []byte) (h Head, err error) {
 		}
 		name, value, ok := bytes.Cut(line, []byte(":"))
 		if !ok || !isToken(name) {
-			return h, bad(fmt.Sprintf("%.40q is no header field", line))
+			name, _, _ = bytes.Cut(name, []byte(" "))
+			return h, bad(start(name) + " is no header field")
 		}
 		if err := h.field(name, bytes.Trim(value, " \t")); err != nil {
 			return h, err
@@ -156,11 +163,11 @@ func (h *Head) requestLine(line []byte) error {
 	h.Method, h.Target = method, target
 	if !isToken(method) || len(target) == 0 || len(version) != len("HTTP/1.1") || string(version[:5]) != "HTTP/" ||
 		!isDigit(version[5]) || version[6] != '.' || !isDigit(version[7]) {
-		return bad(fmt.Sprintf("%.40q is no request line of HTTP", line))
+		return bad(start(line) + " is no request line of HTTP")
 	}
 	switch {
 	case !isURI(target, ":/?@[]"):
-		return bad(fmt.Sprintf("the target %.40q has bytes that must be percent-encoded", target))
+		return bad(fmt.Sprintf("the target %s has bytes that must be percent-encoded", start(target)))
 	case string(method) == "PRI":
 		return bad("this port does not speak HTTP/2") // RFC 9113 section 3.4
 	case version[5] != '1':
@@ -187,9 +194,9 @@ func (h *Head) url() (*url.URL, error) {
 	absolute := h.Target[0] != '/'
 	switch {
 	case err != nil, absolute && (u.Host == "" || u.User != nil || !isHost([]byte(u.Host))):
-		return nil, bad(fmt.Sprintf("the target %.40q is no path and no address", h.Target))
+		return nil, bad(fmt.Sprintf("the target %s is no path and no address", start(h.Target)))
 	case absolute && u.Scheme != "http" && u.Scheme != "ws": // RFC 9110 section 7.4
-		return nil, &Refusal{Status: http.StatusMisdirectedRequest, Reason: fmt.Sprintf("the target %.40q is not of http: or ws:", h.Target)}
+		return nil, &Refusal{Status: http.StatusMisdirectedRequest, Reason: fmt.Sprintf("the target %s is not of http: or ws:", start(h.Target))}
 	case absolute && u.Path == "":
 		u.Path = "/" // RFC 9110 section 4.2.3
 	}
