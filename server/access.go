@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -33,7 +34,9 @@ type access struct {
 	nobody        role    // of who shows no token
 	cookie        string  // its name; browsers don't tell ports apart
 
-	guessers *limiter
+	// Cookies have a limit of their own: a hostile page can have its reader's browser send any token, but no cookie of ours.
+	// So it can't lock a driver out that has one; nor do cookies that are out of date keep their owner from logging in anew.
+	guessers, cookies *limiter
 }
 
 // secret is a token's hash: to compare hashes takes as long for a wrong one as for the right one, whatever its length.
@@ -59,7 +62,7 @@ func isToken68(s string) bool {
 
 func newAccess(open bool, controlToken, viewToken, port string) *access {
 	a := &access{control: newSecret(controlToken), view: newSecret(viewToken), nobody: view,
-		cookie: "roverd_" + port, guessers: newLimiter(guesses)}
+		cookie: "roverd_" + port, guessers: newLimiter(guesses), cookies: newLimiter(guesses)}
 	switch {
 	case open:
 		a.nobody = control
@@ -78,15 +81,19 @@ var (
 
 // check returns the role that a token gives to a client from an address.
 func (a *access) check(token string, from netip.Addr, now time.Time) (role, error) {
+	return a.look(token, a.guessers, from, now)
+}
+
+func (a *access) look(token string, guessers *limiter, from netip.Addr, now time.Time) (role, error) {
 	switch {
-	case !a.guessers.ready(from, now):
+	case !guessers.ready(from, now):
 		return stranger, errManyGuesses
 	case a.control.is(token):
 		return control, nil
 	case a.view.is(token):
 		return max(view, a.nobody), nil
 	}
-	a.guessers.take(from, now)
+	guessers.take(from, now)
 	return stranger, errWrongToken
 }
 
@@ -99,8 +106,12 @@ type credentials struct {
 
 func credentialsOf(r *http.Request, from netip.Addr) credentials {
 	return credentials{strings.Join(r.Header.Values("Authorization"), ","), strings.Join(r.Header.Values("Cookie"), "; "),
-		r.URL.Query().Get("token"), from}
+		queryToken(r.URL), from}
 }
+
+// queryToken returns the token in an address. Its + stands for a space there, which no token has; people write it all the
+// same.
+func queryToken(u *url.URL) string { return strings.ReplaceAll(u.Query().Get("token"), " ", "+") }
 
 // role returns what who sent c may do. A wrong token is an error, but for a cookie: those outlive the server that set them.
 func (a *access) role(c credentials, now time.Time) (role, error) {
@@ -115,7 +126,7 @@ func (a *access) role(c credentials, now time.Time) (role, error) {
 		return a.check(token, c.from, now)
 	}
 	if token = a.cookieToken(c.cookie); token != "" {
-		if r, err := a.check(token, c.from, now); err == nil {
+		if r, err := a.look(token, a.cookies, c.from, now); err == nil {
 			return r, nil
 		}
 	}

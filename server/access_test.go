@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,6 +85,53 @@ func TestGuesses(t *testing.T) {
 	}
 	if got, err := a.check(driveToken, from, now.Add(5*time.Second)); got != control || err != nil {
 		t.Errorf("after a rest: %v, %v", got, err)
+	}
+}
+
+// Whose browser is made to guess still drives with its cookie, and cookies are no way to guess faster.
+func TestGuessesByCookie(t *testing.T) {
+	a := newAccess(false, driveToken, "", "80")
+	now := time.Now()
+	from := netip.MustParseAddr("192.0.2.1")
+	good := credentials{cookie: "roverd_80=" + driveToken, from: from}
+	for range 100 {
+		a.check("wrong-0123456789", from, now)
+	}
+	if got, err := a.role(good, now); got != control || err != nil {
+		t.Errorf("among guesses by token the cookie is %v, %v", got, err)
+	}
+	for range 100 {
+		a.role(credentials{cookie: "roverd_80=wrong-0123456789", from: from}, now)
+	}
+	if got, err := a.role(good, now); got != view || err != nil {
+		t.Errorf("among guesses by cookie it is %v, %v", got, err)
+	}
+	if got, err := a.check(driveToken, from, now.Add(5*time.Second)); got != control || err != nil {
+		t.Errorf("the token, after a rest, is %v, %v", got, err)
+	}
+}
+
+// A token of base64 may be written into an address as it is.
+func TestTokenWithPlus(t *testing.T) {
+	const token = "ab+/cd+efgh=="
+	addr, _ := start(t, "-open=false", "-config", write(t, "tokens.control = \""+token+"\"\n"))
+	for _, written := range []string{token, url.QueryEscape(token)} {
+		if got := roleAt(t, addr, "/ws?token="+written, nil); got != "control" {
+			t.Errorf("a WebSocket with %s: %s", written, got)
+		}
+		response, err := (&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).
+			Get("http://" + addr + "/?token=" + written)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		c := response.Cookies()
+		if response.StatusCode != http.StatusSeeOther || len(c) != 1 {
+			t.Fatalf("the page with %s: %d", written, response.StatusCode)
+		}
+		if got := roleAt(t, addr, "/", http.Header{"Cookie": {c[0].Name + "=" + c[0].Value}}); got != "control" {
+			t.Errorf("with its cookie: %s", got)
+		}
 	}
 }
 

@@ -108,7 +108,7 @@ func (d *deck) checkUpgrade(r websocket.Request) (err error) {
 	}
 	c := credentials{authorization: r.Authorization, cookie: r.Cookie}
 	if r.URL.RawQuery != "" {
-		c.token = r.URL.Query().Get("token")
+		c.token = queryToken(r.URL)
 	}
 	if c != (credentials{}) {
 		c.from = d.asking.Peer().Addr()

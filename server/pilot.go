@@ -36,7 +36,7 @@ type pilot struct {
 
 	// Owned by the loop.
 	role   role
-	seq    int64 // the highest of its drive commands
+	seq    int64 // the highest of its commands to the car
 	clock  clock
 	bucket bucket // of messages
 }

@@ -101,7 +101,7 @@ func (s *server) admits(w http.ResponseWriter, r *http.Request, least role) bool
 // and in pictures of its window.
 func (s *server) logIn(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	token := query.Get("token")
+	token := queryToken(r.URL)
 	if !s.cfg.Open {
 		if _, err := s.access.check(token, remote(r), time.Now()); err != nil {
 			s.refusePage(w, r, err)
