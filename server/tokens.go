@@ -19,7 +19,7 @@ type tokens struct {
 	made bool // Control is not from the operator
 }
 
-// leastToken is how long a token must be: what somebody guesses who may try one a second.
+// leastToken is how long a token must be, so that nobody guesses it who may try one a second.
 const leastToken = 8
 
 // resolve reads what is in files and in the environment, and makes the control token if there is none.
