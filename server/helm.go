@@ -5,7 +5,7 @@ import "time"
 const (
 	helmIdle    = 10 * time.Second // how long a driver may be silent before the helm falls free
 	claimTime   = 10 * time.Second // how long a driver may leave a claim unanswered before it goes through by itself
-	refusalTime = 30 * time.Second // how long who has been refused may not ask again
+	refusalTime = 30 * time.Second // how long who has been refused may not ask the same driver again
 )
 
 // helm decides who drives: one at a time. The first command takes a free helm. It falls free when its driver gives it
@@ -32,7 +32,7 @@ const (
 	taken        claimed = iota // the claimant drives
 	asked                       // the driver has to answer
 	othersClaim                 // somebody else has asked already
-	stillRefused                // the driver has said no, a moment ago
+	stillRefused                // this driver has said no, a moment ago
 )
 
 // settle lets time have its effect.
@@ -45,10 +45,10 @@ func (h *helm[T]) settle(now time.Time) {
 	}
 }
 
-// pass ends the driver's turn: it is the claimant's now, if there is one.
+// pass ends the driver's turn: it is the claimant's now, if there is one. Who was refused may ask the new driver.
 func (h *helm[T]) pass(now time.Time) {
 	var nobody T
-	h.driver, h.claimant, h.used = h.claimant, nobody, now
+	h.driver, h.claimant, h.used, h.refused = h.claimant, nobody, now, nobody
 }
 
 // take reports whether who drives now, taking the helm if that is free.

@@ -23,7 +23,7 @@ func TestHelm(t *testing.T) {
 				if claimant != nobody {
 					timeouts++
 				}
-				driver, claimant, used = claimant, nobody, now
+				driver, claimant, used, refused = claimant, nobody, now, nobody
 			}
 		}
 		for range 100 {
@@ -67,7 +67,7 @@ func TestHelm(t *testing.T) {
 				}
 				if want {
 					handovers++
-					driver, claimant, used = claimant, nobody, now
+					driver, claimant, used, refused = claimant, nobody, now, nobody
 				}
 			case 4:
 				want := driver == who && claimant != nobody
@@ -84,7 +84,7 @@ func TestHelm(t *testing.T) {
 					t.Fatalf("%d releases the helm of %d, which %d claims: %v", who, driver, claimant, got)
 				}
 				if driver == who {
-					driver, claimant, used = claimant, nobody, now
+					driver, claimant, used, refused = claimant, nobody, now, nobody
 				} else if claimant == who {
 					claimant = nobody
 				}
