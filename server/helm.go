@@ -11,7 +11,8 @@ const (
 // helm decides who drives: one at a time. The first command takes a free helm. It falls free when its driver gives it
 // back, leaves, or has been silent for helmIdle. Who wants it meanwhile claims it: the driver grants or refuses, and
 // silence is consent after claimTime. It is a plain state machine, told the time; its owner serializes the calls. (Those
-// of several loops come in their order only nearly: that the time goes back a little does no harm.) T names a client; its zero value is nobody.
+// of several loops come in their order only nearly: that the time goes back a little does no harm.) T names a client; its
+// zero value is nobody.
 type helm[T comparable] struct {
 	shared bool // everyone may drive at any time: the driver is who drove last, and there is nothing to claim
 
