@@ -51,7 +51,8 @@ func (c *Config) layout() (all []Output, left, right motor, standby int, pan, ti
 			direction = 0
 		}
 		return motor{
-			cfg: cfg, driver: m.Driver, brake: m.Brake, slew: m.Slew, dead: m.DeadTime,
+			cfg: cfg, driver: m.Driver, slew: m.Slew, dead: m.DeadTime,
+			brake:    m.Brake && m.Driver != Relay, // whose one line would switch it on
 			switched: period == 0 || m.Driver == Relay,
 			forward:  add(side+".forward", cfg.Forward, direction),
 			backward: add(side+".backward", cfg.Backward, direction),

@@ -35,6 +35,8 @@ func TestTruthTables(t *testing.T) {
 			row{1, 0}, row{0.5, 0}, row{0, 1}, row{1, 1}},
 		{"relay", Relay, Motor{Forward: "1"}, false,
 			row{1}, row{1}, row{0}, row{0}},
+		{"relay, which can't brake", Relay, Motor{Forward: "1"}, true,
+			row{1}, row{1}, row{0}, row{0}},
 		{"inverted", TwoPin, Motor{Forward: "1", Backward: "2", Invert: true}, false,
 			row{1, 0}, row{0.5, 0}, row{0, 1}, row{0, 0}},
 	} {

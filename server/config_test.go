@@ -125,6 +125,7 @@ func TestConfigErrors(t *testing.T) {
 		{"driver", l298n + "[motors]\ndriver = \"uln2003\"\n", nil, "", []string{`"uln2003"`, "tb6612fng", "relay"}},
 		{"frequency of a line", "motors.frequency = 20000\n" + l298n, nil, "", []string{"motors.frequency = 20000", "PWM channel", `"GPIO25"`}},
 		{"a relay that reverses", "motors.driver = \"relay\"\n" + l298n, nil, "", []string{"motors.left", "only the line"}},
+		{"a relay that brakes", "[motors]\ndriver = \"relay\"\nbrake = true\n[motors.left]\nforward = \"GPIO5\"\n[motors.right]\nforward = \"GPIO6\"\n", nil, "", []string{"motors.brake", "can't brake"}},
 		{"two pins and an enable", "motors.driver = \"twopin\"\n" + l298n, nil, "", []string{`motors.left.enable = "GPIO25"`}},
 		{"standby", "motors.standby = \"GPIO5\"\n" + l298n, nil, "", []string{"motors.standby", "tb6612fng"}},
 		{"trim", l298n + "trim = 1.5\n", nil, "", []string{"motors.right.trim = 1.5", "0 to 1"}},

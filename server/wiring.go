@@ -165,6 +165,9 @@ func (w *wiring) check() error {
 			}
 		}
 	}
+	if m.Brake && m.Driver == hardware.Relay {
+		return fmt.Errorf("motors.brake = true: a relay can't brake; leave it out")
+	}
 	if m.Standby != "" && m.Driver != hardware.TB6612FNG {
 		return fmt.Errorf("motors.standby = %q: only a %s has it", m.Standby, hardware.TB6612FNG)
 	}
