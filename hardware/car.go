@@ -236,12 +236,13 @@ func (c *Car) drive(cmd Command, now time.Time) error {
 	if c.state.EStop {
 		return ErrEStop
 	}
-	if cmd.Left+cmd.Right > 0 {
+	left, right := c.left.able(cmd.Left), c.right.able(cmd.Right)
+	if left+right > 0 {
 		if err := c.blocked(); err != nil {
 			return err
 		}
 	}
-	c.wantLeft, c.wantRight, c.lease = cmd.Left, cmd.Right, lease
+	c.wantLeft, c.wantRight, c.lease = left, right, lease
 	c.state.Cause = ""
 	return nil
 }

@@ -79,6 +79,14 @@ type motor struct {
 	changed time.Time // when speed last changed by slewing
 }
 
+// able returns what of a speed the motor can do: a relay has no way back.
+func (m *motor) able(speed float64) float64 {
+	if m.backward < 0 {
+		return max(speed, 0)
+	}
+	return speed
+}
+
 // next returns the direction and the speed that the motor may take now on its way to want, and when it must wait for
 // more, until when. A motor that ran the other way is first switched off for the dead time: that spares bridge and
 // gears, and no order in which the kernel moves the two inputs can meet a state that drives both ways.
@@ -86,9 +94,6 @@ func (m *motor) next(want float64, now time.Time) (direction, float64, time.Time
 	to, speed := directionOf(want), math.Abs(want)
 	if m.switched {
 		speed = 1
-	}
-	if to < 0 && m.backward < 0 {
-		to = 0
 	}
 	switch {
 	case to == 0:

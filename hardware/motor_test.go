@@ -54,7 +54,7 @@ func TestTruthTables(t *testing.T) {
 				speed float64
 				row   row
 			}{{1, tt.ahead}, {0.5, tt.half}, {-1, tt.back}, {0, tt.stand}} {
-				d, speed, wait := m.next(want.speed, time.Now())
+				d, speed, wait := m.next(m.able(want.speed), time.Now())
 				values := make([]float64, len(outputs))
 				m.write(values, d, speed)
 				if !slices.Equal(values, want.row) || !wait.IsZero() {

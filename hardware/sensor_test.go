@@ -67,6 +67,27 @@ func TestSensorStopsTheCar(t *testing.T) {
 	}
 }
 
+// A car on relays can't turn on the spot: with one wheel standing and the other going ahead it goes ahead.
+func TestSensorStopsRelays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		motors := Motors{Driver: Relay, Left: Motor{Forward: "1"}, Right: Motor{Forward: "2"}, DeadTime: DefaultDeadTime}
+		r := start(t, Config{Motors: motors, Sensors: []Sensor{bumper}})
+		defer r.end()
+		r.drive(-1, 1)
+		r.wantLines("turning left", 0, 1)
+		r.Report(0, 1)
+		r.wantLines("touched", 0, 0)
+		if res := r.drive(-1, 1); !errors.Is(res.Err, ErrBlocked) {
+			t.Errorf("against the bumper: %+v", res)
+		}
+		r.wantLines("against the bumper", 0, 0)
+		if res := r.drive(-1, -1); !res.Applied {
+			t.Errorf("back, which it can't: %+v", res)
+		}
+		r.wantLines("back", 0, 0)
+	})
+}
+
 // A touch that is over before the car could look stops it all the same.
 func TestShortTouchStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
