@@ -19,7 +19,7 @@ const spinTime = 100 * time.Microsecond
 // edges would be due at once.
 const stagger = 3 * time.Millisecond
 
-// setter sets lines that were requested together, as *gpiocdev.Lines does.
+// setter sets lines that were requested together, as request does.
 type setter interface {
 	SetValues(values []int) error
 }
@@ -34,7 +34,7 @@ type pulser struct {
 
 	mu       sync.Mutex
 	channels []channel
-	levels   []int // as the lines were last set; -1 before the first time
+	levels   []int // as the lines were last set; -1 where that is not known
 	next     []int // scratch
 	running  bool  // the thread does
 	closing  bool
@@ -120,6 +120,9 @@ func (p *pulser) turn(now time.Time) (next time.Time, err error) {
 	}
 	if !slices.Equal(p.next, p.levels) {
 		if err := p.lines.SetValues(p.next); err != nil {
+			for i := range p.levels { // it may have moved some of them
+				p.levels[i] = -1
+			}
 			return next, err
 		}
 		// A pulse counts from when its line has risen: so it is never shorter than it must be, though the call that raises

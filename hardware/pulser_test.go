@@ -285,6 +285,29 @@ func TestPulserSleeps(t *testing.T) {
 	}
 }
 
+// A call that failed may have moved some of the lines. So they are switched off by another, though by the last that
+// succeeded they are off.
+func TestPulserSwitchesOffAfterAFailure(t *testing.T) {
+	r := &recorder{}
+	p := newTestPulser(t, r, testSwitch, testSwitch)
+	defer p.Close()
+	off := []float64{0, 0}
+	if err := p.Set(off); err != nil {
+		t.Fatal(err)
+	}
+	r.fail(unix.EIO)
+	if err := p.Set([]float64{1, 0}); !errors.Is(err, unix.EIO) {
+		t.Errorf("Set: %v, want EIO", err)
+	}
+	if err := p.Set(off); !errors.Is(err, unix.EIO) {
+		t.Errorf("while it still fails, switching off: %v, want EIO", err)
+	}
+	r.fail(nil)
+	if err := p.Set(off); err != nil || len(r.steps) != 2 {
+		t.Errorf("%v, the lines were set %d times, want 2", err, len(r.steps))
+	}
+}
+
 func TestPulserFails(t *testing.T) {
 	r := &recorder{seen: make(chan struct{}, 1e6)}
 	p := newTestPulser(t, r, testMotor, testServoPulse)

@@ -31,7 +31,7 @@ type pwmChannel struct {
 	duty     *os.File // duty_cycle, under a lock for as long as this is open
 	period   time.Duration
 	switched bool          // on or off
-	high     time.Duration // what duty says
+	high     time.Duration // what duty says; -1 when that is not known
 	patience time.Time     // until when a file may be another's
 }
 
@@ -144,6 +144,7 @@ func (c *pwmChannel) Set(value float64) error {
 		return nil
 	}
 	if _, err := c.duty.WriteAt(strconv.AppendInt(nil, high.Nanoseconds(), 10), 0); err != nil {
+		c.high = -1
 		return c.explain(err)
 	}
 	c.high = high

@@ -130,6 +130,29 @@ func TestGPIOPWM(t *testing.T) {
 	}
 }
 
+// A write that failed may have come to something: switching off is another, though by the last that succeeded it is off.
+func TestGPIOPWMSwitchesOffAfterAFailure(t *testing.T) {
+	chip := pwmChip(t)
+	c, err := openPWM(Output{Line: fakePWM + "0", Period: servoPeriod})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := os.WriteFile(chip+"/pwm0/period", []byte("1000"), 0); err != nil { // in which no such pulse fits
+		t.Fatal(err)
+	}
+	if err := c.Set(.075); err == nil {
+		t.Error("it can be set to more than its period")
+	}
+	if err := os.WriteFile(chip+"/pwm0/duty_cycle", []byte("7"), 0); err != nil { // what the write may have done
+		t.Fatal(err)
+	}
+	if err := c.Set(0); err != nil {
+		t.Error(err)
+	}
+	wantPWM(t, "switched off,", chip, "1000 0 normal 1")
+}
+
 // What a roverd that was killed has left on: the next takes it, off at once, and offPWM makes it safe.
 func TestGPIOPWMLeftBehind(t *testing.T) {
 	for _, tt := range []struct{ name, period, duty, polarity, enable, off string }{
