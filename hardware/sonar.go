@@ -46,8 +46,19 @@ type lookout struct {
 	wake   chan struct{} // has an element when driven has become true
 }
 
+// newLookout makes a lookout at rest, and has told so when it returns: nobody may drive on what is not known yet.
 func newLookout(sonars []*sonar, report func(sensor int, value float64)) *lookout {
-	return &lookout{sonars: sonars, report: report, wake: make(chan struct{}, 1)}
+	l := &lookout{sonars: sonars, report: report, wake: make(chan struct{}, 1)}
+	l.rest()
+	return l
+}
+
+// rest forgets what is ahead.
+func (l *lookout) rest() {
+	for _, s := range l.sonars {
+		s.value, s.silent = Unknown, 0
+		l.report(s.sensor, Unknown)
+	}
 }
 
 // watch starts the pinging, or lets it come to rest. It never blocks.
@@ -62,11 +73,7 @@ func (l *lookout) watch(driven bool) {
 
 // run pings while it is needed, until closing is closed or a line fails.
 func (l *lookout) run(closing <-chan struct{}) error {
-	for {
-		for _, s := range l.sonars {
-			s.value, s.silent = Unknown, 0
-			l.report(s.sensor, Unknown)
-		}
+	for ; ; l.rest() {
 		select {
 		case <-closing:
 			return nil

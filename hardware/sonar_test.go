@@ -44,6 +44,9 @@ func TestLookoutTakesTurns(t *testing.T) {
 		report := func(i int, value float64) { mu.Lock(); defer mu.Unlock(); read[i] = value }
 		readings := func() [2]float64 { mu.Lock(); defer mu.Unlock(); return read }
 		l := newLookout([]*sonar{{pinger: near, sensor: 0}, {pinger: far, sensor: 1}}, report)
+		if readings() != [2]float64{Unknown, Unknown} {
+			t.Errorf("before the first turn the readings are %v", readings())
+		}
 		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		closing, ended := make(chan struct{}), make(chan error)
 		go func() { ended <- l.run(closing) }()
