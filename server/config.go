@@ -275,7 +275,7 @@ func (c *config) check() error {
 			return fmt.Errorf("%s: camera.url = %q: want an http or https address, or \"\" for none", where, c.Camera.URL)
 		}
 	}
-	if c.Camera.Step <= 0 || c.Camera.Step > 90 {
+	if !(0 < c.Camera.Step && c.Camera.Step <= 90) {
 		return fmt.Errorf("%s: camera.step = %v: want degrees, up to 90", where, c.Camera.Step)
 	}
 	if !c.wired() {

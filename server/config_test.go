@@ -123,6 +123,7 @@ func TestConfigErrors(t *testing.T) {
 		{"on fault", "[drive]\non_fault = \"pray\"\n", nil, "", []string{"drive.on_fault", "exit or stay"}},
 		{"preset", "[motors]\npreset = \"lego\"\n", nil, "", []string{`motors.preset = "lego"`, "alphabot2", "donkeycar"}},
 		{"driver", l298n + "[motors]\ndriver = \"uln2003\"\n", nil, "", []string{`"uln2003"`, "tb6612fng", "relay"}},
+		{"frequency of less than 1 Hz", "motors.frequency = 1e-12\n" + l298n, nil, "", []string{"motors.frequency = 1e-12", "1 Hz or more"}},
 		{"frequency of a line", "motors.frequency = 20000\n" + l298n, nil, "", []string{"motors.frequency = 20000", "PWM channel", `"GPIO25"`}},
 		{"a relay that reverses", "motors.driver = \"relay\"\n" + l298n, nil, "", []string{"motors.left", "only the line"}},
 		{"a relay that brakes", "[motors]\ndriver = \"relay\"\nbrake = true\n[motors.left]\nforward = \"GPIO5\"\n[motors.right]\nforward = \"GPIO6\"\n", nil, "", []string{"motors.brake", "can't brake"}},
@@ -175,6 +176,25 @@ func TestConfigErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TOML has a number that is none. It compares with nothing: one of stop_below would stop no car, and say so nowhere.
+func TestConfigOfNaN(t *testing.T) {
+	const (
+		servo = l298n + "[pan]\nline = \"GPIO5\"\n"
+		sonar = l298n + "[[sensors]]\nname = \"sonar\"\nkind = \"distance\"\nline = \"GPIO5\"\ntrigger = \"GPIO6\"\n"
+	)
+	for key, before := range map[string]string{
+		"frequency": l298n + "[motors]\n", "slew": l298n + "[motors]\n",
+		"trim": l298n, "min_duty": l298n, "max_duty": l298n,
+		"min_angle": servo, "max_angle": servo, "home": servo, "speed": servo,
+		"stop_below": sonar, "step": l298n + "[camera]\n",
+	} {
+		_, err := loadConfig([]string{"-config", write(t, before+key+" = nan\n")}, noEnv)
+		if err == nil || !strings.Contains(err.Error(), key+" = NaN") {
+			t.Errorf("%s = nan: %v", key, err)
+		}
 	}
 }
 

@@ -124,7 +124,8 @@ func (w *wiring) resolve() error {
 	return nil
 }
 
-// check finds what is wrong beyond the form, and names the key.
+// check finds what is wrong beyond the form, and names the key. Its conditions are for what is right: TOML has nan, of
+// which no comparison is true.
 func (w *wiring) check() error {
 	m := &w.Motors
 	switch m.Driver {
@@ -132,10 +133,10 @@ func (w *wiring) check() error {
 	default:
 		return fmt.Errorf("motors.driver = %q: want %s, %s, %s or %s", m.Driver, hardware.L298N, hardware.TB6612FNG, hardware.TwoPin, hardware.Relay)
 	}
-	if m.Frequency < 0 || m.Frequency > 100_000 {
-		return fmt.Errorf("motors.frequency = %v: want Hz, up to 1000 for lines and 100000 for PWM channels; 0 switches only on and off", m.Frequency)
+	if !(m.Frequency == 0 || 1 <= m.Frequency && m.Frequency <= 100_000) {
+		return fmt.Errorf("motors.frequency = %v: want 1 Hz or more, up to 1000 for lines and 100000 for PWM channels; 0 switches only on and off", m.Frequency)
 	}
-	if m.Slew < 0 {
+	if !(m.Slew >= 0) {
 		return fmt.Errorf("motors.slew = %v: want full speeds per second, as in 4, or 0 for no limit", m.Slew)
 	}
 	for _, side := range []struct {
@@ -152,11 +153,11 @@ func (w *wiring) check() error {
 			return fmt.Errorf("%s.backward is missing: the driver %s needs the lines \"forward\" and \"backward\"", key, m.Driver)
 		case m.Driver == hardware.TwoPin && side.Enable != "":
 			return fmt.Errorf("%s.enable = %q: a bridge with two pins has none", key, side.Enable)
-		case side.Trim < 0 || side.Trim > 1:
+		case !(0 <= side.Trim && side.Trim <= 1):
 			return fmt.Errorf("%s.trim = %v: want 0 to 1: slow down the stronger motor", key, side.Trim)
-		case side.MinDuty < 0 || side.MinDuty >= 1:
+		case !(0 <= side.MinDuty && side.MinDuty < 1):
 			return fmt.Errorf("%s.min_duty = %v: want 0 to 1", key, side.MinDuty)
-		case side.MaxDuty < 0 || side.MaxDuty > 1 || side.MaxDuty != 0 && side.MaxDuty <= side.MinDuty:
+		case !(side.MaxDuty == 0 || side.MinDuty < side.MaxDuty && side.MaxDuty <= 1):
 			return fmt.Errorf("%s.max_duty = %v: want more than min_duty, up to 1", key, side.MaxDuty)
 		}
 		for name, line := range map[string]string{"forward": side.Forward, "backward": side.Backward, "enable": side.Enable} {
@@ -178,11 +179,11 @@ func (w *wiring) check() error {
 		case time.Duration(s.MinPulse) < least || time.Duration(s.MaxPulse) > most || s.MinPulse >= s.MaxPulse:
 			return fmt.Errorf("%s: min_pulse = %s, max_pulse = %s: want %s to %s, the lesser first: beyond that servos break",
 				key, time.Duration(s.MinPulse), time.Duration(s.MaxPulse), least, most)
-		case !(s.MinAngle < s.MaxAngle) || s.MinAngle < -180 || s.MaxAngle > 180:
+		case !(-180 <= s.MinAngle && s.MinAngle < s.MaxAngle && s.MaxAngle <= 180):
 			return fmt.Errorf("%s: min_angle = %v, max_angle = %v: want -180 to 180 degrees, the lesser first (to turn a servo round, swap the pulses' order in its horn)", key, s.MinAngle, s.MaxAngle)
-		case s.Home < s.MinAngle || s.Home > s.MaxAngle:
+		case !(s.MinAngle <= s.Home && s.Home <= s.MaxAngle):
 			return fmt.Errorf("%s.home = %v: want %v to %v degrees", key, s.Home, s.MinAngle, s.MaxAngle)
-		case s.Speed < 0:
+		case !(s.Speed >= 0):
 			return fmt.Errorf("%s.speed = %v: want degrees per second, or 0 for as fast as it can", key, s.Speed)
 		}
 	}
@@ -239,7 +240,7 @@ func (w *wiring) checkSensors() error {
 			return fmt.Errorf("%s: debounce = %s: it would spoil the time of the echo", key, time.Duration(s.Debounce))
 		case s.Stop && s.Kind != hardware.Contact:
 			return fmt.Errorf("%s: stop = true: only a contact can say so; a sensor of distance has stop_below", key)
-		case s.StopBelow != 0 && s.Kind != hardware.Distance || s.StopBelow < 0 || s.StopBelow > 4:
+		case s.StopBelow != 0 && s.Kind != hardware.Distance || !(0 <= s.StopBelow && s.StopBelow <= 4):
 			return fmt.Errorf("%s: stop_below = %v: want metres, up to 4, for a sensor of distance", key, s.StopBelow)
 		}
 	}
