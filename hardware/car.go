@@ -190,11 +190,7 @@ func (c *Car) turn() error {
 			return c.fault(fault)
 		}
 	}
-	now := time.Now()
-	if c.driven() && !now.Before(c.lease) {
-		c.stop(CauseTTL)
-	}
-	if err := c.move(now); err != nil {
+	if err := c.move(time.Now()); err != nil {
 		return c.fault(err)
 	}
 	c.publish()
@@ -293,8 +289,11 @@ func (c *Car) stop(cause string) {
 	c.wantLeft, c.wantRight, c.lease = 0, 0, time.Time{}
 }
 
-// move brings the outputs one step nearer to the aim: all that change, in one call.
+// move brings the outputs one step nearer to the aim: all that change, in one call. An aim whose lease has ended is none.
 func (c *Car) move(now time.Time) error {
+	if c.driven() && !now.Before(c.lease) {
+		c.stop(CauseTTL)
+	}
 	wantLeft, wantRight := c.wantLeft, c.wantRight
 	if c.ahead() && c.blind() {
 		wantLeft, wantRight = 0, 0 // until the reading comes, which takes one ping

@@ -286,6 +286,26 @@ func TestLeaseEndsTheMotion(t *testing.T) {
 	})
 }
 
+// However many commands are taken at once, and however long each takes, the lease ends among them.
+func TestLeaseEndsAmongCommands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, Config{Pan: testServo, Tilt: testServo})
+		defer r.end()
+		begin := time.Now()
+		r.drive(1, 1)
+		time.Sleep(DefaultTTL - 10*time.Millisecond)
+		slow := sender(func(Result) { time.Sleep(time.Millisecond) })
+		for range maxLooks {
+			r.Do(Command{Kind: Turn, Pan: 1, At: time.Now(), From: slow})
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if fell := r.lines.fell[leftForward].Sub(begin); fell < DefaultTTL || fell > DefaultTTL+time.Millisecond {
+			t.Errorf("the lines fell after %s, want %s", fell, DefaultTTL)
+		}
+	})
+}
+
 func TestLeaseCountsFromTheReadOfTheCommand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, Config{TTL: 100 * time.Millisecond})
