@@ -170,6 +170,51 @@ func TestGPIOGuardOfABlockedActor(t *testing.T) {
 	}
 }
 
+// Lines that can't be switched off are tried again, though the other process is dead and roverd's own attempts over.
+func TestGPIOGuardTriesAgain(t *testing.T) {
+	chips := simulate(t, pi("pinctrl-bcm2711", true))
+	lines, _, err := OpenLines(l298n.Outputs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lines.Close()
+	if err := lines.Set([]float64{1, 0, 1, 1, 0, 1}); err != nil {
+		t.Fatal(err)
+	}
+	dead := exec.Command("/proc/self/exe", "guard")
+	if err := dead.Start(); err != nil {
+		t.Fatal(err)
+	}
+	other, err := unix.PidfdOpen(dead.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(other)
+	dead.Wait()
+	broken, err := unix.Eventfd(0, unix.EFD_CLOEXEC) // no line
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(broken)
+	g := &guardian{other: other, lines: &request{fd: broken, lines: 6}}
+	ended := make(chan error, 1)
+	go func() { _, _, err := g.end(); ended <- err }()
+	select {
+	case err := <-ended:
+		t.Fatalf("it gave up: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	if err := unix.Dup3(lines.(*board).request.fd, broken, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := outside(t, &chips[0]); slices.Contains(got, 1) {
+		t.Errorf("the levels are %v", got)
+	}
+}
+
 func TestGuardOfAProcess(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

@@ -19,7 +19,7 @@ import (
 const (
 	// grace is how long after the lease the actor may still be on its way to switch the motors off.
 	grace = 30 * time.Millisecond
-	// dyingTime is for how long the guard sees to it that the lines stay off while the process that has them dies.
+	// dyingTime is for how long the guard sees to it that the lines go off, and stay so while the process that has them dies.
 	dyingTime = 10 * time.Second
 )
 
@@ -56,17 +56,10 @@ func RunGuard(args []string, stderr io.Writer) int {
 	unix.Dup3(guardPipe+2, guardReady, 0) // nobody reads it any more
 
 	hung := g.wait()
-	begin := time.Now()
 	if hung {
 		unix.PidfdSendSignal(g.other, unix.SIGKILL, nil, 0)
 	}
-	err = g.off()
-	took := time.Since(begin)
-	// What the other process had begun to do it may still finish, so its last word must not be the last.
-	alive := true
-	for ; alive && time.Since(begin) < dyingTime; err = g.off() {
-		alive = !ready(g.other, time.Millisecond)
-	}
+	alive, took, err := g.end()
 	if g.lines != nil {
 		g.lines.Close() // before the log, which may block: the next roverd may be waiting for them
 	}
@@ -133,6 +126,25 @@ func (g *guardian) wait() (hung bool) {
 		if poll[1].Revents != 0 {
 			var count [8]byte
 			unix.Read(g.wake, count[:])
+		}
+	}
+}
+
+// end switches everything off until that has succeeded and the other process is dead: what that had begun to do it may
+// still finish, so its last word must not be the last. It returns whether it lives on, and how long the outputs were on.
+func (g *guardian) end() (alive bool, took time.Duration, err error) {
+	begin := time.Now()
+	for alive = true; ; {
+		if err = g.off(); err == nil && took == 0 {
+			took = time.Since(begin)
+		}
+		if !alive && err == nil || time.Since(begin) > dyingTime {
+			return alive, took, err
+		}
+		if alive {
+			alive = !ready(g.other, time.Millisecond)
+		} else {
+			ready(-1, time.Millisecond) // poll(2) heeds no such descriptor: a pause
 		}
 	}
 }
