@@ -300,6 +300,11 @@ func (c *Car) move(now time.Time) error {
 	}
 	left, leftSpeed, waitLeft := c.left.next(wantLeft, now)
 	right, rightSpeed, waitRight := c.right.next(wantRight, now)
+	// On its way to the aim the car may have to go ahead, as on the spot while one motor rests: not against a sensor.
+	const rounding = 1e-9
+	if float64(left)*leftSpeed+float64(right)*rightSpeed > rounding && (c.blind() || c.blocked() != nil) {
+		left, leftSpeed, right, rightSpeed = 0, 0, 0, 0 // so they begin together
+	}
 	c.wait = earliest(earliest(waitLeft, waitRight), earliest(c.pan.step(now), c.tilt.step(now)))
 	c.left.write(c.next, left, leftSpeed)
 	c.right.write(c.next, right, rightSpeed)

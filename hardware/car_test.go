@@ -559,11 +559,20 @@ func TestFailsafeProperty(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 0))
 			cfg := pwmMotors(func(m *Motors) {
-				m.Driver = []Driver{L298N, TB6612FNG}[rnd.IntN(2)]
-				m.Frequency, m.Slew = float64(rnd.IntN(2)*100), float64(rnd.IntN(2)*4)
+				m.Driver = []Driver{L298N, TB6612FNG, TwoPin, Relay}[rnd.IntN(4)]
+				m.Frequency, m.Slew, m.Brake = float64(rnd.IntN(2)*100), float64(rnd.IntN(2)*4), rnd.IntN(2) == 0
+				for _, side := range []*Motor{&m.Left, &m.Right} {
+					if m.Driver == TwoPin || m.Driver == Relay {
+						side.Enable = ""
+					}
+					if m.Driver == Relay {
+						side.Backward = ""
+					}
+				}
 			})
 			cfg.Pan, cfg.Tilt = testServo, testServo
 			cfg.Sensors = []Sensor{{Name: "bumper", Kind: Contact, Stop: 1}}
+			_, left, right, standby, _, _ := cfg.layout()
 			r := start(t, cfg)
 			defer r.end()
 			var allowed time.Time // until when a motor may run
@@ -580,7 +589,10 @@ func TestFailsafeProperty(t *testing.T) {
 					r.Report(0, value)
 					synctest.Wait()
 				}
-				cmd := Command{Kind: Kind(rnd.IntN(int(Centre) + 1)), At: now.Add(-time.Duration(rnd.IntN(700)) * time.Millisecond), From: &r.sender}
+				cmd := Command{At: now.Add(-time.Duration(rnd.IntN(700)) * time.Millisecond), From: &r.sender} // most are to drive
+				if rnd.IntN(3) == 0 {
+					cmd.Kind = Kind(rnd.IntN(int(Centre) + 1))
+				}
 				switch cmd.Kind {
 				case Drive:
 					cmd.Left, cmd.Right = rnd.Float64()*2-1, float64(rnd.IntN(3)-1)
@@ -589,7 +601,11 @@ func TestFailsafeProperty(t *testing.T) {
 					if ttl == 0 {
 						ttl = DefaultTTL
 					}
-					if lease := cmd.At.Add(ttl); lease.After(now) && !latched && (!pressed || cmd.Left+cmd.Right <= 0) {
+					ahead := cmd.Left+cmd.Right > 0
+					if cfg.Motors.Driver == Relay {
+						ahead = cmd.Left > 0 || cmd.Right > 0
+					}
+					if lease := cmd.At.Add(ttl); lease.After(now) && !latched && !(pressed && ahead) {
 						allowed = lease
 					}
 				case Stop:
@@ -603,14 +619,15 @@ func TestFailsafeProperty(t *testing.T) {
 				sent++
 				for range 1 + rnd.IntN(4) {
 					s := r.state()
-					moves := r.lines.now()[leftEnable] > 0 || r.lines.now()[rightEnable] > 0
+					left, right := left.shares(r.lines.now(), standby).duty(), right.shares(r.lines.now(), standby).duty()
+					moves := left != 0 || right != 0
 					if moves && !time.Now().Before(allowed) {
 						t.Fatalf("seed %d: lines are %v, but no lease holds", seed, r.lines.now())
 					}
-					if s.EStop != latched || moves && latched || pressed && s.Left > 0 && s.Right > 0 {
+					if s.EStop != latched || moves && latched || pressed && left+right > 1e-9 {
 						t.Fatalf("seed %d: latched %v, pressed %v, the state is %+v", seed, latched, pressed, s)
 					}
-					time.Sleep(time.Duration(rnd.IntN(300)) * time.Millisecond)
+					time.Sleep(time.Duration(rnd.IntN(2)*rnd.IntN(300)) * time.Millisecond)
 				}
 			}
 			if len(r.sender.results) != sent {

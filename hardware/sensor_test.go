@@ -67,6 +67,34 @@ func TestSensorStopsTheCar(t *testing.T) {
 	}
 }
 
+// Of a turn on the spot one motor may have to rest first. Meanwhile the other takes the car ahead, but not against a
+// sensor.
+func TestSensorStopsHalfATurn(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		sensor  Sensor
+		reading float64
+		resting []float64
+	}{
+		{"free", bumper, 0, []float64{0, 0, 0, 1, 0, 1}},
+		{"blocked", bumper, 1, []float64{0, 0, 0, 0, 0, 0}},
+		{"not known", front, Unknown, []float64{0, 0, 0, 0, 0, 0}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := start(t, Config{Sensors: []Sensor{tt.sensor}})
+				defer r.end()
+				r.drive(1, 1)
+				r.drive(-1, 1)
+				r.Report(0, tt.reading)
+				r.wantLines("while the left motor rests", tt.resting...)
+				time.Sleep(DefaultDeadTime)
+				r.wantLines("when it has", 0, 1, 1, 1, 0, 1)
+			})
+		})
+	}
+}
+
 // A car on relays can't turn on the spot: with one wheel standing and the other going ahead it goes ahead.
 func TestSensorStopsRelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
