@@ -62,6 +62,9 @@ type sensorConfig struct {
 	StopBelow float64             `toml:"stop_below"`
 }
 
+// plainMotor is one of which the file says nothing.
+var plainMotor = motorConfig{Trim: 1, MaxDuty: 1}
+
 // kit is how the motors of a robot kit are wired, in BCM numbers.
 type kit struct {
 	driver      hardware.Driver
@@ -94,12 +97,12 @@ func (m motorConfig) or(kit motorConfig) motorConfig {
 
 // wired tells whether any line of a motor is named.
 func (w *wiring) wired() bool {
-	return w.Motors.Preset != "" || w.Motors.Left != motorConfig{} || w.Motors.Right != motorConfig{}
+	return w.Motors.Preset != "" || w.Motors.Left != plainMotor || w.Motors.Right != plainMotor
 }
 
 // setDefaults fills in what the file may leave out.
 func (w *wiring) setDefaults() {
-	w.Motors.Frequency = 100
+	w.Motors.Frequency, w.Motors.Left, w.Motors.Right = 100, plainMotor, plainMotor
 	// What every servo can do (SG90 datasheet, and hobby servos at large); calibration may widen it.
 	for _, s := range []*servoConfig{&w.Pan, &w.Tilt} {
 		s.MinPulse, s.MaxPulse, s.MinAngle, s.MaxAngle = duration(time.Millisecond), duration(2*time.Millisecond), -45, 45
@@ -153,11 +156,11 @@ func (w *wiring) check() error {
 			return fmt.Errorf("%s.backward is missing: the driver %s needs the lines \"forward\" and \"backward\"", key, m.Driver)
 		case m.Driver == hardware.TwoPin && side.Enable != "":
 			return fmt.Errorf("%s.enable = %q: a bridge with two pins has none", key, side.Enable)
-		case !(0 <= side.Trim && side.Trim <= 1):
-			return fmt.Errorf("%s.trim = %v: want 0 to 1: slow down the stronger motor", key, side.Trim)
+		case !(0 < side.Trim && side.Trim <= 1):
+			return fmt.Errorf("%s.trim = %v: want more than 0, up to 1: slow down the stronger motor", key, side.Trim)
 		case !(0 <= side.MinDuty && side.MinDuty < 1):
 			return fmt.Errorf("%s.min_duty = %v: want 0 to 1", key, side.MinDuty)
-		case !(side.MaxDuty == 0 || side.MinDuty < side.MaxDuty && side.MaxDuty <= 1):
+		case !(side.MinDuty < side.MaxDuty && side.MaxDuty <= 1):
 			return fmt.Errorf("%s.max_duty = %v: want more than min_duty, up to 1", key, side.MaxDuty)
 		}
 		for name, line := range map[string]string{"forward": side.Forward, "backward": side.Backward, "enable": side.Enable} {
