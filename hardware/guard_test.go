@@ -65,6 +65,7 @@ func TestGuardWaits(t *testing.T) {
 			g.until.Store(in(-time.Second))
 			kick(g.wake)
 		}, true, grace},
+		{"after a short standstill", func(g *guardian, _ func()) { g.until.Store(in(-grace * 3 / 2)); kick(g.wake) }, true, grace},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g, end := vigil(t)

@@ -94,26 +94,21 @@ func standOut() {
 // wait returns when the guard is needed: the other process has ended, or it hangs.
 func (g *guardian) wait() (hung bool) {
 	poll := []unix.PollFd{{Fd: int32(g.pipe)}, {Fd: int32(g.wake), Events: unix.POLLIN}}
-	stalled, patience := false, instant(0)
+	var passed, patience instant // the lease that was seen to have passed, and how long the actor may take to see it
 	for {
 		var timeout *unix.Timespec
-		if until := g.until.Load(); until == 0 {
-			stalled = false
-		} else {
+		if until := instant(g.until.Load()); until != 0 {
 			now := instantNow()
-			left := instant(until).sub(now) + grace
-			switch {
-			case left > 0:
-				stalled = false
-			case stalled:
-				left = patience.sub(now)
-			case left < -grace:
-				// The guard itself was not woken for so long: the whole machine stood still, and the actor may be just
-				// about to switch off.
-				stalled, patience, left = true, now+instant(grace.Microseconds()), grace
-			}
+			left := until.sub(now)
 			if left <= 0 {
-				return true
+				// The grace begins here, not with the end of the lease: when the whole machine stood still meanwhile, or
+				// both processes did, the actor has not been woken either.
+				if until != passed {
+					passed, patience = until, now+instant(grace.Microseconds())
+				}
+				if left = patience.sub(now); left <= 0 {
+					return true
+				}
 			}
 			t := unix.NsecToTimespec(int64(left))
 			timeout = &t
