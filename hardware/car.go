@@ -33,8 +33,10 @@ type State struct {
 
 // Watch sees to it that the motors stand when they should even if this process can't.
 type Watch interface {
-	// Until is told until when the motors may run, before they do; the zero time is that they stand.
-	Until(time.Time)
+	// Until is told until when the motors may run, before they do; the zero time is that they stand. It returns false when
+	// the watch has taken the outputs, and switched them off, since nobody did in time. Told that the motors stand it
+	// first gives them back.
+	Until(time.Time) bool
 	// Failed has an error when nobody watches any more.
 	Failed() <-chan error
 	// Close ends the watch. If the outputs are not known to be off, that is left to it.
@@ -239,6 +241,10 @@ func (c *Car) drive(cmd Command, now time.Time) error {
 		}
 	}
 	c.wantLeft, c.wantRight, c.lease = left, right, lease
+	if c.driven() && !c.tellWatch(lease) {
+		c.stop(CauseTTL)
+		return ErrLate
+	}
 	c.state.Cause = ""
 	return nil
 }
@@ -289,7 +295,8 @@ func (c *Car) stop(cause string) {
 	c.wantLeft, c.wantRight, c.lease = 0, 0, time.Time{}
 }
 
-// move brings the outputs one step nearer to the aim: all that change, in one call. An aim whose lease has ended is none.
+// move brings the outputs one step nearer to the aim: all that change, in one call. An aim whose lease has ended is
+// none.
 func (c *Car) move(now time.Time) error {
 	if c.driven() && !now.Before(c.lease) {
 		c.stop(CauseTTL)
@@ -319,9 +326,6 @@ func (c *Car) move(now time.Time) error {
 	if c.inputs != nil {
 		c.inputs.Watch(c.driven())
 	}
-	if c.driven() {
-		c.tellWatch(c.lease)
-	}
 	if !slices.Equal(c.next, c.values) {
 		if err := c.lines.Set(c.next); err != nil {
 			return err
@@ -332,19 +336,24 @@ func (c *Car) move(now time.Time) error {
 	}
 	c.left.set(left, leftSpeed, now)
 	c.right.set(right, rightSpeed, now)
-	if !c.driven() {
-		c.tellWatch(time.Time{})
+	if !c.driven() && !c.tellWatch(time.Time{}) { // it may have had the last word, also on brakes and servos
+		clear(c.values)
+		if err := errors.Join(c.lines.Set(c.values), c.lines.Set(c.next)); err != nil {
+			return err
+		}
+		copy(c.values, c.next)
 	}
 	c.state.Left, c.state.Right = float64(left)*leftSpeed, float64(right)*rightSpeed
 	c.state.Pan, c.state.Tilt = c.pan.at, c.tilt.at
 	return nil
 }
 
-func (c *Car) tellWatch(until time.Time) {
-	if c.watch != nil && !until.Equal(c.watched) {
-		c.watched = until
-		c.watch.Until(until)
+func (c *Car) tellWatch(until time.Time) bool {
+	if c.watch == nil || until.Equal(c.watched) {
+		return true
 	}
+	c.watched = until
+	return c.watch.Until(until)
 }
 
 // fault gives up driving: lines that can't be set can't be trusted.

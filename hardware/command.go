@@ -49,6 +49,7 @@ var (
 	ErrStale    = errors.New("the command is older than its time to live")
 	ErrNoCamera = errors.New("this car has no camera servos configured")
 	ErrBusy     = errors.New("too many camera commands are waiting")
+	ErrLate     = errors.New("the board is too busy: the car did not stop in time, and its guard stopped it; send the command again")
 	ErrEStop    = errors.New("the emergency stop holds the car: send reset to drive again")
 	ErrBlocked  = errors.New("a sensor forbids to drive ahead")
 	ErrOff      = errors.New("the car is switched off")

@@ -24,7 +24,7 @@ import (
 type Guard struct {
 	cmd    *exec.Cmd
 	page   []byte
-	until  *atomic.Uint32 // in page: the instant, zero while the motors stand
+	until  *atomic.Uint32 // in page: the instant, or one of the words below
 	start  time.Time      // a time,
 	began  instant        // and the same on the clock that all processes have
 	wake   int            // eventfd: there is a lease again
@@ -33,6 +33,15 @@ type Guard struct {
 	failed chan error
 	parts  sync.WaitGroup
 }
+
+// What the page says beside an instant. Who has the motors is never in doubt: the actor takes them by an instant and
+// gives them up by standing; if it is late, the guard takes them, and the actor has to ask for them.
+const (
+	standing     = iota // the motors stand
+	taken               // the guard keeps them off
+	returned            // the actor has seen that and switched them off itself: the guard can let go
+	firstInstant        // none is less
+)
 
 // instant is a time on the kernel's monotonic clock, which all processes share, in microseconds. It goes round in 71
 // minutes, far more than any lease; but 64 bits are not stored in one step on an ARMv6.
@@ -216,14 +225,31 @@ func (g *Guard) keep(pipe int, ready chan<- error) {
 }
 
 // Until tells the guard until when the motors may run: see Watch.
-func (g *Guard) Until(t time.Time) {
-	if t.IsZero() {
-		g.until.Store(0)
-		return
+func (g *Guard) Until(t time.Time) bool {
+	next := uint32(standing)
+	if !t.IsZero() {
+		next = uint32(max(g.began+instant(t.Sub(g.start).Microseconds()), firstInstant))
 	}
-	i := g.began + instant(t.Sub(g.start).Microseconds())
-	if g.until.Swap(uint32(max(i, 1))) == 0 {
-		kick(g.wake)
+	for {
+		was, now := g.until.Load(), next
+		if was == taken || was == returned {
+			if next != standing {
+				return false
+			}
+			now = returned
+		}
+		if g.until.CompareAndSwap(was, now) {
+			if was == standing && now != standing {
+				kick(g.wake)
+			}
+			if was == taken {
+				for begin := time.Now(); g.until.Load() == returned && time.Since(begin) < grace; {
+					time.Sleep(time.Millisecond) // it looks as often
+				}
+				return false
+			}
+			return true
+		}
 	}
 }
 

@@ -51,7 +51,18 @@ func TestGuardWaits(t *testing.T) {
 	}{
 		{"the end of the other process", func(_ *guardian, end func()) { end() }, false, 0},
 		{"the end in motion", func(g *guardian, end func()) { g.until.Store(in(time.Minute)); kick(g.wake); end() }, false, 0},
-		{"a lease that is left to pass", func(g *guardian, _ func()) { g.until.Store(in(lease)); kick(g.wake) }, true, lease + grace},
+		{"a lease that is left to pass", func(g *guardian, _ func()) { g.until.Store(in(lease)); kick(g.wake) }, true, lease + grace + lateTime},
+		{"an actor that is late", func(g *guardian, end func()) {
+			g.until.Store(in(lease))
+			kick(g.wake)
+			for g.until.Load() != taken {
+				runtime.Gosched()
+			}
+			for g.until.Store(returned); g.until.Load() != standing; runtime.Gosched() {
+			}
+			time.Sleep(2 * lateTime) // nothing is held against it
+			end()
+		}, false, lease + grace + 2*lateTime},
 		{"a lease that is renewed, and given up", func(g *guardian, end func()) {
 			g.until.Store(in(long))
 			kick(g.wake)
@@ -64,8 +75,8 @@ func TestGuardWaits(t *testing.T) {
 		{"a lease that had passed long ago, as after a standstill of the machine", func(g *guardian, _ func()) {
 			g.until.Store(in(-time.Second))
 			kick(g.wake)
-		}, true, grace},
-		{"after a short standstill", func(g *guardian, _ func()) { g.until.Store(in(-grace * 3 / 2)); kick(g.wake) }, true, grace},
+		}, true, grace + lateTime},
+		{"after a short standstill", func(g *guardian, _ func()) { g.until.Store(in(-grace * 3 / 2)); kick(g.wake) }, true, grace + lateTime},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g, end := vigil(t)
@@ -93,11 +104,37 @@ func TestInstantGoesRound(t *testing.T) {
 	}
 	g := &Guard{until: &atomic.Uint32{}, start: time.Now(), wake: -1}
 	g.began = -instant(time.Second.Microseconds())
-	if g.Until(g.start.Add(time.Second)); g.until.Load() != 1 {
+	if g.Until(g.start.Add(time.Second)); g.until.Load() != firstInstant {
 		t.Errorf("instant 0, which would mean that the motors stand, is %d", g.until.Load())
 	}
 	if g.Until(g.start.Add(3 * time.Second)); g.until.Load() != 2_000_000 {
 		t.Errorf("2 s after the turn is %d", g.until.Load())
+	}
+}
+
+// What the guard has taken it alone gives back, and only to an actor that has said that the motors stand.
+func TestGuardGivesBack(t *testing.T) {
+	g := &Guard{until: &atomic.Uint32{}, start: time.Now(), began: instantNow(), wake: -1}
+	lease := g.start.Add(time.Minute)
+	for _, tt := range []struct {
+		word  uint32
+		until time.Time
+		may   bool
+		then  uint32 // firstInstant for an instant
+	}{
+		{standing, lease, true, firstInstant},
+		{in(time.Second), lease, true, firstInstant},
+		{in(time.Second), time.Time{}, true, standing},
+		{taken, lease, false, taken},
+		{taken, time.Time{}, false, returned},
+		{returned, lease, false, returned},
+		{returned, time.Time{}, true, returned},
+		{standing, time.Time{}, true, standing},
+	} {
+		g.until.Store(tt.word)
+		if may := g.Until(tt.until); may != tt.may || min(g.until.Load(), firstInstant) != tt.then {
+			t.Errorf("%d, until %s: %v, and the word is %d", tt.word, tt.until, may, g.until.Load())
+		}
 	}
 }
 

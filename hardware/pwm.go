@@ -76,8 +76,9 @@ func findPWM(line string) (*pwmChannel, error) {
 	return &pwmChannel{line: line, device: l.Chip, chip: l.Path, dir: fmt.Sprint(l.Path, "/pwm", l.Offset)}, nil
 }
 
-// offPWM makes a line "pwm:DEVICE:CHANNEL" safe, whoever has it: what a roverd that died has left on goes off.
-func offPWM(line string) error {
+// offPWM makes a line "pwm:DEVICE:CHANNEL" safe, whoever has it: what a roverd that died has left on goes off. If it is
+// for now, who has it can go on with it.
+func offPWM(line string, forNow bool) error {
 	c, err := findPWM(line)
 	if err != nil {
 		return err
@@ -85,7 +86,7 @@ func offPWM(line string) error {
 	if !c.exported() {
 		return nil // and so not left behind by anybody
 	}
-	return c.off()
+	return c.off(forNow)
 }
 
 func (c *pwmChannel) exported() bool {
@@ -154,7 +155,7 @@ func (c *pwmChannel) Set(value float64) error {
 // Close switches the channel off and gives it back. One whose polarity is inversed is off only while it goes on with
 // empty pulses, so it does, and stays exported.
 func (c *pwmChannel) Close() error {
-	err := c.off()
+	err := c.off(false)
 	if polarity, e := c.read("polarity"); e == nil && polarity == "normal" {
 		if e := os.WriteFile(c.chip+"/unexport", []byte(c.number()), 0); e != nil {
 			err = errors.Join(err, c.explain(e))
@@ -165,12 +166,16 @@ func (c *pwmChannel) Close() error {
 
 // off ends the channel's pulses, and the channel where that leaves its output low. The output of a disabled channel is
 // the driver's affair; only one that is enabled with a duty of 0 must be inactive (Documentation/driver-api/pwm.rst).
-func (c *pwmChannel) off() error {
+// For now it stays enabled.
+func (c *pwmChannel) off(forNow bool) error {
 	period, err := c.read("period")
 	if err != nil || period == "0" { // the kernel takes nothing for a channel that never had a period
 		return err
 	}
 	err = c.write("duty_cycle", "0")
+	if forNow {
+		return err
+	}
 	polarity, e := c.read("polarity")
 	if e == nil && polarity == "normal" {
 		e = c.write("enable", "0")

@@ -130,7 +130,8 @@ func TestGPIOPWM(t *testing.T) {
 	}
 }
 
-// A write that failed may have come to something: switching off is another, though by the last that succeeded it is off.
+// A write that failed may have come to something: switching off is another, though by the last that succeeded it is
+// off.
 func TestGPIOPWMSwitchesOffAfterAFailure(t *testing.T) {
 	chip := pwmChip(t)
 	c, err := openPWM(Output{Line: fakePWM + "0", Period: servoPeriod})
@@ -164,7 +165,7 @@ func TestGPIOPWMLeftBehind(t *testing.T) {
 			chip := pwmChip(t)
 			leave(t, chip, 0, tt.period, tt.duty, tt.polarity, tt.enable)
 			leave(t, chip, 1, tt.period, tt.duty, tt.polarity, tt.enable)
-			if err := offPWM(fakePWM + "0"); err != nil {
+			if err := offPWM(fakePWM+"0", false); err != nil {
 				t.Fatal(err)
 			}
 			wantPWM(t, "made safe,", chip, tt.off)
@@ -181,10 +182,10 @@ func TestGPIOPWMLeftBehind(t *testing.T) {
 	t.Run("never used", func(t *testing.T) {
 		chip := pwmChip(t)
 		leave(t, chip, 3)
-		if err := offPWM(fakePWM + "3"); err != nil {
+		if err := offPWM(fakePWM+"3", false); err != nil {
 			t.Error(err)
 		}
-		if err := offPWM(fakePWM + "2"); err != nil {
+		if err := offPWM(fakePWM+"2", false); err != nil {
 			t.Error(err)
 		}
 		wantPWM(t, "afterwards", chip, "not exported", "not exported", "not exported", "0 0 normal 0")
@@ -204,7 +205,11 @@ func TestGPIOPWMIsLocked(t *testing.T) {
 		t.Errorf("taken a second time: %v", err)
 	}
 	wantPWM(t, "asked for a second time,", chip, "20000000 1500000 normal 1")
-	if err := offPWM(fakePWM + "0"); err != nil { // the guard, beside a roverd that hangs
+	if err := offPWM(fakePWM+"0", true); err != nil { // the guard, beside a roverd that is late
+		t.Error(err)
+	}
+	wantPWM(t, "off for now,", chip, "20000000 0 normal 1")
+	if err := offPWM(fakePWM+"0", false); err != nil { // the guard, beside a roverd that hangs
 		t.Error(err)
 	}
 	wantPWM(t, "made safe under a lock,", chip, "20000000 0 normal 0")

@@ -86,6 +86,7 @@ type watchdog struct {
 	r    *rig
 	told []time.Time
 	wet  bool // the lines were on when it was told for the first time
+	took bool // it has taken the motors over, until it is told that they stand
 
 	failed chan error
 	closed []bool
@@ -94,11 +95,14 @@ type watchdog struct {
 func (w *watchdog) Failed() <-chan error { return w.failed }
 func (w *watchdog) Close(off bool)       { w.closed = append(w.closed, off) }
 
-func (w *watchdog) Until(t time.Time) {
+func (w *watchdog) Until(t time.Time) bool {
 	if len(w.told) == 0 {
 		w.wet = w.r.lines.now()[leftForward] > 0
 	}
 	w.told = append(w.told, t)
+	took := w.took
+	w.took = took && !t.IsZero()
+	return !took
 }
 
 // However the car ends, it tells the watch whether there is something left to do, and it does not drive unwatched.
@@ -161,4 +165,38 @@ func TestWatch(t *testing.T) {
 			t.Errorf("it was told %v, want %v; lines on before: %v", w.told, want, w.wet)
 		}
 	})
+}
+
+// A car that was too late to stop does not drive on behind the back of the watch that stopped it, but begins anew.
+func TestWatchTakesOver(t *testing.T) {
+	for _, tt := range []struct {
+		brake bool
+		stand []float64
+	}{{false, []float64{0, 0, 0, 0, 0, 0}}, {true, []float64{1, 1, 1, 1, 1, 1}}} {
+		synctest.Test(t, func(t *testing.T) {
+			r := start(t, pwmMotors(func(m *Motors) { m.Driver, m.Brake = TB6612FNG, tt.brake }))
+			defer r.end()
+			w := &watchdog{r: r}
+			r.do(Command{Kind: Stop})
+			r.Car.watch = w
+			r.drive(1, 1)
+			w.took = true // the car waits
+			time.Sleep(DefaultTTL / 2)
+			if res := r.drive(1, 1); !errors.Is(res.Err, ErrLate) {
+				t.Errorf("with the motors taken over: %+v", res)
+			}
+			r.wantLines("given back", tt.stand...)
+			if s := r.state(); s.Cause != CauseTTL || !w.told[len(w.told)-1].IsZero() {
+				t.Errorf("the state is %+v, the watch was told %v", s, w.told)
+			}
+			// What the lines are, and what they were last set to, the watch has made two things.
+			if last := r.lines.steps[len(r.lines.steps)-2:]; !slices.Equal(last[0], make([]float64, 6)) {
+				t.Errorf("the last steps are %v: not all were switched off before", last)
+			}
+			if res := r.drive(1, 1); !res.Applied {
+				t.Errorf("then: %+v", res)
+			}
+			r.wantLines("driven again", 1, 0, 1, 1, 0, 1)
+		})
+	}
 }

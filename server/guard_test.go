@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws/wsutil"
 	"github.com/warthog618/go-gpiocdev"
 	"github.com/warthog618/go-gpiosim"
 )
@@ -134,6 +135,33 @@ func TestGPIOGuard(t *testing.T) {
 			r.wantSoon("in the end", 0, tt.off...)
 		})
 	}
+}
+
+// A roverd that is only late to stop the car finds it stopped, lives on, and drives again. (On a machine that is
+// emulated it may be too late all the same.)
+func TestGPIOGuardOfALateRoverd(t *testing.T) {
+	chip := piChip(t)
+	for range 5 {
+		r := launch(t, chip, "-config", write(t, l298n))
+		driver, _ := dial(t, r.addr)
+		driver.send("up")
+		r.wantSoon("up", 4*time.Second, fullSpeed...)
+		r.cmd.Process.Signal(syscall.SIGSTOP)
+		r.wantSoon("while roverd stands still", 4*time.Second, allOff...)
+		r.cmd.Process.Signal(syscall.SIGCONT)
+		// As a held button does.
+		for begin := time.Now(); time.Since(begin) < 2*time.Second; time.Sleep(50 * time.Millisecond) {
+			if err := wsutil.WriteClientText(driver.conn, []byte("up")); err != nil {
+				break
+			}
+			if slices.Equal(r.levels(), fullSpeed) {
+				r.wait()
+				return
+			}
+		}
+		r.died("hung and was killed")
+	}
+	t.Error("it was killed each time, or stood")
 }
 
 // PWM channels outlive their process, so they are the guard's affair, too.

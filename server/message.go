@@ -468,7 +468,7 @@ func appendError(dst []byte, id int64, err error) []byte {
 		code = isStale
 	case errors.Is(err, hardware.ErrNoCamera):
 		code = "no_camera"
-	case errors.Is(err, hardware.ErrBusy):
+	case errors.Is(err, hardware.ErrBusy), errors.Is(err, hardware.ErrLate):
 		code = "busy"
 	case errors.Is(err, hardware.ErrEStop):
 		code = "estop"
