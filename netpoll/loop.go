@@ -90,6 +90,8 @@ type Loop struct {
 	firsts    [passEvery]unix.EpollEvent
 	preferred int      // connections in first
 	in, out   []byte   // scratch: what this event read, and what its handler wants written
+	clear     []byte   // scratch: what a layer is to encode
+	encoded   []byte   // scratch: what it made of it
 	corked    *Conn    // whose output gathers in out
 	closing   []ending // closed in this turn, reaped at its end
 	deadlines int      // connections that have one
@@ -317,10 +319,8 @@ func (l *Loop) admit(a arrival) {
 		c.handler = ignore{}
 		c.Close(nil)
 	}
-	if len(a.read) > 0 && c.state == open {
-		l.corked = c
-		c.handler.Data(c, a.read)
-		l.uncork()
+	if len(a.read) > 0 || c.layered { // a layer may have read something, too
+		c.Feed(a.read)
 	}
 }
 

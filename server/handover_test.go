@@ -74,7 +74,7 @@ func (c *httpClient) expectEnd() {
 }
 
 // until waits for what other goroutines do.
-func until(t *testing.T, what string, is func() bool) {
+func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !is(); runtime.Gosched() {
 		if time.Now().After(end) {

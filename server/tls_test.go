@@ -1,0 +1,611 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// testCertificate writes a certificate for this computer, valid until then, and its key, and returns who trusts it.
+func testCertificate(t testing.TB, until time.Time) (certFile, keyFile string, trust *tls.Config) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "rover"}, NotBefore: until.Add(-24 * time.Hour), NotAfter: until,
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, text := range map[string][]byte{certFile: cert, keyFile: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})} {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(cert)
+	return certFile, keyFile, &tls.Config{RootCAs: roots, ServerName: "localhost"}
+}
+
+// startTLS is startServer with TLS.
+func startTLS(t testing.TB, args ...string) (s *server, addr string, trust *tls.Config) {
+	t.Helper()
+	cert, key, trust := testCertificate(t, time.Now().Add(time.Hour))
+	s, addr = startServer(t, append([]string{"-tls-cert", cert, "-tls-key", key}, args...)...)
+	return s, addr, trust
+}
+
+// dialTLS is dialHTTP over TLS.
+func dialTLS(t *testing.T, addr string, config *tls.Config) *httpClient {
+	t.Helper()
+	conn, err := tls.Dial("tcp", addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return &httpClient{t, conn, bufio.NewReader(conn)}
+}
+
+// dialWSS is dialRaw over TLS; wrap stands between TLS and TCP.
+func dialWSS(t *testing.T, addr, path string, config *tls.Config, wrap func(net.Conn) net.Conn) *client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	d := ws.Dialer{TLSConfig: config}
+	if wrap != nil {
+		d.NetDial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return wrap(conn), nil
+		}
+	}
+	conn, early, _, err := d.Dial(ctx, "wss://"+addr+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	c := &client{t: t, conn: conn, in: conn}
+	if early != nil {
+		c.in = early
+	}
+	return c
+}
+
+// only is a copy of the config for one version of TLS.
+func only(config *tls.Config, version uint16) *tls.Config {
+	config = config.Clone()
+	config.MinVersion, config.MaxVersion = version, version
+	return config
+}
+
+var tlsVersions = map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
+
+// empty waits until nobody is in.
+func (s *server) empty(t *testing.T) {
+	t.Helper()
+	until(t, "the gate is free", func() bool {
+		s.gate.mu.Lock()
+		defer s.gate.mu.Unlock()
+		return s.gate.in == 0
+	})
+}
+
+// Pages and WebSockets come over TLS as they do without, and the connection's end is announced by close_notify.
+func TestTLS(t *testing.T) {
+	s, addr, trust := startTLS(t, "-echo", "-loops", "2")
+	for name, version := range tlsVersions {
+		t.Run(name, func(t *testing.T) {
+			trust := only(trust, version)
+			c := dialTLS(t, addr, trust)
+			for range 3 {
+				if r, body := c.ask("GET", "/state", ""); r.StatusCode != 200 || !strings.Contains(body, `"op":"state"`) || r.Close {
+					t.Errorf("the state is %d, %q", r.StatusCode, body)
+				}
+			}
+			if r, body := c.ask("GET", "https://x/state", ""); r.StatusCode != 200 || r.Close {
+				t.Errorf("net/http does not know that it is TLS: %d, %q", r.StatusCode, body)
+			}
+			if r, body := c.ask("GET", "/", ""); r.StatusCode != 200 || !strings.Contains(body, "<title>") {
+				t.Errorf("the page is %d, %q", r.StatusCode, body)
+			}
+			if r, _ := c.ask("GET", "/", "Connection: close\r\n"); r.StatusCode != 200 {
+				t.Errorf("the page is %d", r.StatusCode)
+			}
+			c.expectEnd() // without close_notify it would be io.ErrUnexpectedEOF
+			if state := c.conn.(*tls.Conn).ConnectionState(); state.Version != version || state.NegotiatedProtocol != "" {
+				t.Errorf("%s, protocol %q", tls.VersionName(state.Version), state.NegotiatedProtocol)
+			}
+
+			driver := dialWSS(t, addr, "/", trust, nil)
+			driver.expect("welcome", func(m message) bool { return m.Op == "welcome" && m.Role == "control" })
+			driver.send("up")
+			driver.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
+			driver.expectState("stopped", func(m message) bool { return m.Cause == "ttl" })
+			driver.sendFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
+			driver.expectClose(ws.StatusNormalClosure)
+		})
+	}
+	s.empty(t)
+}
+
+// The only protocol that is agreed on is HTTP/1.1, and no version of TLS before 1.2.
+func TestTLSNegotiation(t *testing.T) {
+	_, addr, trust := startTLS(t)
+	for _, tt := range []struct {
+		name    string
+		version uint16
+		offers  []string
+		want    string // "" is a refusal
+	}{
+		{"browser", tls.VersionTLS13, []string{"h2", "http/1.1"}, "http/1.1"},
+		{"old browser", tls.VersionTLS12, []string{"http/1.1"}, "http/1.1"},
+		{"HTTP/2 only", tls.VersionTLS13, []string{"h2"}, ""},
+		{"TLS 1.1", tls.VersionTLS11, nil, ""},
+	} {
+		config := only(trust, tt.version)
+		config.NextProtos = tt.offers
+		conn, err := tls.Dial("tcp", addr, config)
+		if err != nil {
+			var alert tls.AlertError
+			if tt.want != "" || !strings.Contains(err.Error(), "remote error") && !errors.As(err, &alert) {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+			continue
+		}
+		if got := conn.ConnectionState().NegotiatedProtocol; got != tt.want || tt.want == "" {
+			t.Errorf("%s: agreed on %q, want %q", tt.name, got, tt.want)
+		}
+		conn.Close()
+	}
+}
+
+// drip sends each byte by itself.
+type drip struct{ net.Conn }
+
+func (d drip) Write(p []byte) (n int, err error) {
+	for i := range p {
+		if _, err := d.Conn.Write(p[i : i+1]); err != nil {
+			return i, err
+		}
+	}
+	return len(p), nil
+}
+
+// However TCP cuts the records, and however little the client takes at a time, all messages come back whole.
+func TestTLSAnyPortions(t *testing.T) {
+	s, addr, trust := startTLS(t, "-echo")
+	for name, version := range tlsVersions {
+		c := dialWSS(t, addr, "/echo", only(trust, version), func(conn net.Conn) net.Conn { return drip{conn} })
+		for n := range 100 {
+			c.sendFrame(ws.NewBinaryFrame(bytes.Repeat([]byte{byte(n)}, n)))
+		}
+		for n := range 100 {
+			if f, err := c.frame(); err != nil || !bytes.Equal(f.Payload, bytes.Repeat([]byte{byte(n)}, n)) {
+				t.Fatalf("%s: frame %d: %d bytes, %v", name, n, len(f.Payload), err)
+			}
+		}
+		c.conn.Close()
+
+		c = dialWSS(t, addr, "/echo", only(trust, version), func(conn net.Conn) net.Conn {
+			conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+			return conn
+		})
+		const rounds = 2
+		large := []byte(fill(ws.OpBinary, maxEcho))
+		sent := make(chan error)
+		go func() {
+			for range rounds {
+				if err := ws.WriteFrame(c.conn, ws.MaskFrame(ws.NewBinaryFrame(large))); err != nil {
+					sent <- err
+					return
+				}
+			}
+			sent <- nil
+		}()
+		for range rounds {
+			f, err := c.frame()
+			if err != nil || !bytes.Equal(f.Payload, large) {
+				t.Fatalf("%s: %d bytes, %v", name, len(f.Payload), err)
+			}
+		}
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+		c.conn.Close()
+	}
+	s.empty(t)
+}
+
+// A connection that carried ordinary requests may ask for a WebSocket, with TLS as without, whether or not its client
+// waits for the answers.
+func TestKeptTLSConnectionBecomesWebSocket(t *testing.T) {
+	s, addr, trust := startTLS(t, "-echo")
+	echoed := string(ws.MustCompileFrame(ws.NewTextFrame([]byte("Hello"))))
+	for name, version := range tlsVersions {
+		for _, waits := range []bool{true, false} {
+			for _, tt := range []struct {
+				target string
+				status int
+			}{{"/echo", 101}, {"https://x/echo", 101}, {"wss://x/echo", 101}, {"/nowhere", 404}, {"http://x/echo", 421}} {
+				c := dialTLS(t, addr, only(trust, version))
+				request := strings.Replace(upgradeTo("/echo", ""), "/echo", tt.target, 1) + hello + hello
+				if waits {
+					for range 3 {
+						c.ask("GET", "/state", "")
+					}
+					c.send(request)
+				} else {
+					c.send(getState + getState + getState + request)
+					for range 3 {
+						c.answer("GET")
+					}
+				}
+				r, err := http.ReadResponse(c.in, nil)
+				if err != nil || r.StatusCode != tt.status {
+					t.Fatalf("%s, %s: %v, %v", name, tt.target, r, err)
+				}
+				if tt.status == 101 {
+					got := make([]byte, 2*len(echoed))
+					if _, err := io.ReadFull(c.in, got); err != nil || string(got) != echoed+echoed {
+						t.Errorf("%s, %s: then %q, %v", name, tt.target, got, err)
+					}
+					c.send(hello)
+					if _, err := io.ReadFull(c.in, got[:len(echoed)]); err != nil || string(got[:len(echoed)]) != echoed {
+						t.Errorf("%s, %s: then %q, %v", name, tt.target, got, err)
+					}
+				} else if _, err := io.Copy(io.Discard, r.Body); err != nil {
+					t.Error(err)
+				}
+				c.conn.Close()
+			}
+		}
+	}
+	s.empty(t)
+	until(t, "all places are free", func() bool { return s.handover.live.Load() == 0 })
+}
+
+// Who speaks HTTP to a port of TLS is told so, and who speaks neither is let go at once; nothing stays of either.
+func TestNoTLS(t *testing.T) {
+	s, addr, trust := startTLS(t)
+	before := files(t)
+	for _, method := range []string{"GET", "HEAD"} {
+		c := dialHTTP(t, addr)
+		if r, body := c.ask(method, "/", ""); r.StatusCode != 400 || !r.Close || method == "GET" && !strings.Contains(body, "HTTPS server") {
+			t.Errorf("%s is answered with %d, %q", method, r.StatusCode, body)
+		}
+		c.expectEnd()
+		c.conn.Close()
+	}
+	for _, garbage := range []string{
+		"\x00", "\xff\xff\xff\xff\xff", "\x16\x02", "\x16\x03\x01\x00\x00", "\x16\x03\x01\xff\xff", "\x80\x2e\x01\x03\x01", "\r\n\r\n", "{}",
+		"\x16\x03\x01\x00\x04\x01\x00\x00\x00",                                // an empty hello
+		"\x16\x03\x01\x00\x04\x01\xff\xff\xff" + strings.Repeat("x", 100_000), // of 16 MB
+		"\x16\x03\x01\x40\x00" + strings.Repeat("x", 1<<14),
+		"\x16\x03\x01\x00\x01\x01" + strings.Repeat("\x16\x03\x01\x00\x01\x00", 20_000), // in very small pieces
+	} {
+		c := dialHTTP(t, addr)
+		io.WriteString(c.conn, garbage) // it may be let go in the middle
+		io.Copy(io.Discard, c.in)       // until it is, whether by an alert, an end or a reset
+		c.conn.Close()
+	}
+	s.empty(t)
+	until(t, "no handshake is under way", s.handshakes.idle)
+	until(t, "all descriptors are back", func() bool { return files(t) <= before })
+	dialTLS(t, addr, trust).ask("GET", "/state", "")
+}
+
+func (q *handshakes) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.running == 0 && len(q.sources) == 0 && len(q.ready) == 0 && len(q.turns) == 0
+}
+
+// cutShort ends what is written after n bytes.
+type cutShort struct {
+	net.Conn
+	n   int
+	how func(*net.TCPConn)
+}
+
+func (s *cutShort) Write(p []byte) (int, error) {
+	k := min(len(p), s.n)
+	if _, err := s.Conn.Write(p[:k]); err != nil {
+		return 0, err
+	}
+	if s.n -= k; s.n == 0 {
+		s.how(s.Conn.(*net.TCPConn))
+		return k, net.ErrClosed
+	}
+	return k, nil
+}
+
+// A client that goes in the middle of the handshake, however and wherever, leaves nothing behind.
+func TestGoneInTheHandshake(t *testing.T) {
+	s, addr, trust := startTLS(t, "-loops", "1")
+	before, goroutines := files(t), runtime.NumGoroutine()
+	for name, version := range tlsVersions {
+		for how, leave := range map[string]func(*net.TCPConn){
+			"FIN":        func(c *net.TCPConn) { c.Close() },
+			"RST":        func(c *net.TCPConn) { c.SetLinger(0); c.Close() },
+			"half-close": func(c *net.TCPConn) { c.CloseWrite(); io.Copy(io.Discard, c); c.Close() },
+		} {
+			whole := 0
+			for n := 1; whole == 0; n += 1 + n/5 {
+				conn, err := net.Dial("tcp", addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				cut := &cutShort{conn, n, leave}
+				if err := tls.Client(cut, only(trust, version)).Handshake(); err == nil && cut.n > 0 {
+					whole = n
+				}
+				conn.Close()
+			}
+			if whole < 200 {
+				t.Errorf("%s, %s: the handshake needed no more than %d bytes", name, how, whole)
+			}
+		}
+	}
+	s.empty(t)
+	until(t, "no handshake is under way", s.handshakes.idle)
+	until(t, "all descriptors are back", func() bool { return files(t) <= before })
+	until(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+// clientHello is what a client says first.
+func clientHello(t *testing.T, config *tls.Config) []byte {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	go func() {
+		tls.Client(ours, config).Handshake()
+		ours.Close()
+	}()
+	p := make([]byte, 20_000)
+	n, err := theirs.Read(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p[:n]
+}
+
+// dialFrom opens a connection from one of this computer's addresses, and says no more than that.
+func dialFrom(t *testing.T, from, to string, says []byte) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := d.Dial("tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := conn.Write(says); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// However many say a hello and nothing more, those from other addresses get in; when all places are taken they wait, and
+// get in when one is free.
+func TestSlowHandshakes(t *testing.T) {
+	s, addr, trust := startTLS(t, "-loops", "1")
+	on(s.decks[0], func() { s.handshakes.time = time.Minute })
+	running := func(n int) func() bool {
+		return func() bool {
+			s.handshakes.mu.Lock()
+			defer s.handshakes.mu.Unlock()
+			return s.handshakes.running == n
+		}
+	}
+	hello := clientHello(t, trust)
+	var slow []net.Conn
+	open := func(from string) {
+		for range maxOneHandshakes + 8 {
+			slow = append(slow, dialFrom(t, from, addr, hello))
+		}
+	}
+	open("127.0.0.2")
+	until(t, "the address has all it may", running(maxOneHandshakes))
+	dialTLS(t, addr, trust).ask("GET", "/state", "")
+	for i := 3; i < 2+maxHandshakes/maxOneHandshakes; i++ {
+		open(fmt.Sprintf("127.0.0.%d", i))
+	}
+	until(t, "all places are taken", running(maxHandshakes))
+	waits := make(chan struct{})
+	go func() {
+		defer close(waits)
+		dialTLS(t, addr, trust).ask("GET", "/state", "")
+	}()
+	until(t, "it waits", func() bool {
+		s.handshakes.mu.Lock()
+		defer s.handshakes.mu.Unlock()
+		for _, source := range s.handshakes.ready {
+			if source.addr.Addr().String() == "127.0.0.1" {
+				return true
+			}
+		}
+		return false
+	})
+	select {
+	case <-waits:
+		t.Error("it got in where there was no place")
+	default:
+	}
+	for _, conn := range slow {
+		conn.Close()
+	}
+	<-waits
+	until(t, "no handshake is under way", s.handshakes.idle)
+	s.empty(t)
+}
+
+// A handshake that takes too long is ended, wherever it has got to: nothing said, not all of the hello, nothing after it.
+func TestHandshakeIsBounded(t *testing.T) {
+	s, addr, trust := startTLS(t, "-loops", "1")
+	on(s.decks[0], func() { s.handshakes.time = time.Second })
+	hello := clientHello(t, trust)
+	for _, says := range [][]byte{nil, hello[:1], hello[:len(hello)-1], hello} {
+		conn := dialFrom(t, "127.0.0.1", addr, says)
+		conn.SetReadDeadline(time.Now().Add(8 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("after %d bytes of %d nothing happens", len(says), len(hello))
+		}
+	}
+	until(t, "no handshake is under way", s.handshakes.idle)
+	s.empty(t)
+}
+
+// Who says close_notify is answered with it, behind what it is owed, and is gone: a driver's car stops.
+func TestCloseNotify(t *testing.T) {
+	s, addr, trust := startTLS(t, "-echo")
+	watcher := dialWSS(t, addr, "/", trust, nil)
+	driver := dialWSS(t, addr, "/", trust, nil)
+	driver.send("up")
+	watcher.expectState("driving", func(m message) bool { return m.Motion.Left == 1 })
+	driver.conn.(*tls.Conn).CloseWrite()
+	watcher.expectState("stopped", func(m message) bool { return m.Cause == "disconnect" && m.Driver == "" })
+	if _, err := io.Copy(io.Discard, driver.in); err != nil {
+		t.Errorf("instead of close_notify came %v", err)
+	}
+
+	// In one segment with the last message.
+	var gathered *gather
+	c := dialWSS(t, addr, "/echo", trust, func(conn net.Conn) net.Conn {
+		gathered = &gather{Conn: conn}
+		return gathered
+	})
+	gathered.gathering = true
+	c.send("last words")
+	c.conn.(*tls.Conn).CloseWrite()
+	gathered.Conn.SetWriteDeadline(time.Time{}) // which CloseWrite has let pass
+	if _, err := gathered.Conn.Write(gathered.all); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := c.frame(); err != nil || string(f.Payload) != "last words" {
+		t.Errorf("the echo is %q, %v", f.Payload, err)
+	}
+	if rest, err := io.ReadAll(c.in); len(rest) > 0 || err != nil {
+		t.Errorf("then came %q, %v", rest, err)
+	}
+	watcher.conn.Close()
+	s.empty(t)
+}
+
+// gather keeps what is written.
+type gather struct {
+	net.Conn
+	gathering bool
+	all       []byte
+}
+
+func (g *gather) Write(p []byte) (int, error) {
+	if !g.gathering {
+		return g.Conn.Write(p)
+	}
+	g.all = append(g.all, p...)
+	return len(p), nil
+}
+
+// A connection at rest keeps none of crypto/tls's buffers, and no part of the loop's.
+func TestIdleTLSConnectionHasNoBuffers(t *testing.T) {
+	if !hasRawInput || !hasHand {
+		t.Fatal("crypto/tls.Conn has changed: see rawinput.go")
+	}
+	s, addr, trust := startTLS(t, "-loops", "1")
+	for name, version := range tlsVersions {
+		c := dialWSS(t, addr, "/", only(trust, version), nil)
+		c.expect("welcome", func(m message) bool { return m.Op == "welcome" })
+		c.send("stop")
+		c.expect("ack", func(m message) bool { return m.Op == "ack" })
+		on(s.decks[0], func() {
+			for _, v := range s.decks[0].viewers {
+				conn := v.conn.Layer().(*secure).tls
+				if in, hand := bufferAt(conn, rawInputAt), bufferAt(conn, handAt); in.Cap()+hand.Cap() > 0 {
+					t.Errorf("%s: %d and %d bytes stay", name, in.Cap(), hand.Cap())
+				}
+			}
+		})
+		c.conn.Close()
+		s.empty(t)
+	}
+}
+
+// What TLS has to say before the first request may wait for the client; a request is handed to net/http only behind it.
+func TestHandoverWaitsForOutput(t *testing.T) {
+	s, _ := startServer(t, "-loops", "1")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	d := s.decks[0]
+	before := make([]byte, 8<<20) // more than the kernel's buffers hold
+	place, err := s.gate.enter(netip.Addr{}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	on(d, func() {
+		if _, err := d.loop.Dial(netip.Addr{}, ln.Addr().(*net.TCPAddr).AddrPort(), before, &guest{deck: d, place: place}); err != nil {
+			t.Error(err)
+		}
+	})
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	c := &httpClient{t, conn, bufio.NewReader(conn)}
+	c.send(getState)
+	for range 3 {
+		on(d, func() {})
+	}
+	if n := s.handover.live.Load(); n != 0 {
+		t.Error("it was handed over with output that is still to be sent")
+	}
+	if _, err := io.CopyN(io.Discard, c.in, int64(len(before))); err != nil {
+		t.Fatal(err)
+	}
+	if r, body := c.answer("GET"); r.StatusCode != 200 || !strings.Contains(body, `"op":"state"`) {
+		t.Errorf("the answer is %d, %q", r.StatusCode, body)
+	}
+}
