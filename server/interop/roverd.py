@@ -30,7 +30,7 @@ def running(args, **options):
 @contextlib.contextmanager
 def roverd(*flags):
     """A roverd's URL."""
-    args = [BIN, "-sim", "-echo", "-addr", "127.0.0.1:0", "-log-level", "error", *flags]
+    args = [BIN, "-sim", "-open", "-echo", "-addr", "127.0.0.1:0", "-log-level", "error", *flags]
     with running(args, stdout=subprocess.PIPE, text=True) as process:
         yield process.stdout.readline().split()[1]
 
