@@ -8,10 +8,10 @@ import (
 )
 
 // crypto/tls keeps two buffers with each connection for as long as that lives: of the records that it reads, and of the
-// handshake's messages, as large as the largest they have held. At rest they are empty, and they are more than half of
-// what a viewer costs. So the loop's own is put in place of the first for as long as a connection is read, and the second
-// dropped after the handshake. crypto/tls has no way to ask for that; if a version of Go comes that calls or types these
-// fields otherwise, they stay where they are (and TestIdleTLSConnectionHasNoBuffers says so).
+// handshake's messages, as large as the largest they have held. At rest they are empty, and yet they are half of what a
+// viewer over TLS 1.3 costs: 4 of 8 KB. So the loop's own is put in place of the first for as long as a connection is
+// read, and the second dropped after the handshake. crypto/tls has no way to ask for that; if a version of Go comes that
+// calls or types these fields otherwise, they stay where they are (and TestIdleTLSConnectionHasNoBuffers says so).
 var (
 	rawInputAt, hasRawInput = bufferIn("rawInput")
 	handAt, hasHand         = bufferIn("hand")

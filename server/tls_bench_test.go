@@ -118,40 +118,54 @@ func BenchmarkIdleViewer(b *testing.B) {
 				cmd.Wait()
 			}()
 			addr := announced(b, out)
-			before := resident(b, cmd.Process.Pid)
-			conns := make([]net.Conn, crowd)
-			var dialling sync.WaitGroup
-			for k := range 8 {
-				dialling.Go(func() {
-					for i := k; i < crowd; i += 8 {
-						conn, err := net.Dial("tcp", addr)
-						if err != nil {
-							b.Error(err)
-							return
-						}
-						conns[i] = conn
-						if trust != nil {
-							conn = tls.Client(conn, trust)
-						}
-						if _, err := io.WriteString(conn, upgradeTo("/", "")); err != nil {
-							b.Error(err)
-						} else if _, err := io.ReadFull(conn, make([]byte, len("HTTP/1.1 101"))); err != nil {
-							b.Error(err)
-						}
-					}
-				})
-			}
-			dialling.Wait()
-			time.Sleep(settleTime + 3*time.Second) // until the server has given back what they took on their way in
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(float64(resident(b, cmd.Process.Pid)-before)/crowd, "bytes/viewer")
-			for _, conn := range conns {
-				if conn != nil {
+			var conns []net.Conn
+			defer func() {
+				for _, conn := range conns {
 					conn.Close()
 				}
+			}()
+			join := func(n int) int {
+				var dialling sync.WaitGroup
+				var mu sync.Mutex
+				for range 8 {
+					dialling.Go(func() {
+						for range n / 8 {
+							conn, err := joinIdly(addr, trust)
+							if err != nil {
+								b.Error(err)
+								return
+							}
+							mu.Lock()
+							conns = append(conns, conn)
+							mu.Unlock()
+						}
+					})
+				}
+				dialling.Wait()
+				time.Sleep(settleTime + 3*time.Second) // until the server has given back what they took on their way in
+				return resident(b, cmd.Process.Pid)
 			}
+			before := join(800) // what the first need is there for all
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(join(crowd)-before)/crowd, "bytes/viewer")
 		})
 	}
+}
+
+// joinIdly opens a viewer, with TLS unless trust is nil, and leaves it alone.
+func joinIdly(addr string, trust *tls.Config) (net.Conn, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if trust != nil {
+		conn = tls.Client(conn, trust)
+	}
+	if _, err := io.WriteString(conn, upgradeTo("/", "")); err != nil {
+		return nil, err
+	}
+	_, err = io.ReadFull(conn, make([]byte, len("HTTP/1.1 101")))
+	return conn, err
 }
 
 // resident returns a process's memory.
