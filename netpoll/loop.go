@@ -1,5 +1,6 @@
 // Package netpoll is the reactor: a few event loops, each one goroutine, that serve any number of raw TCP sockets
-// without a goroutine, a net.Conn or a buffer per connection. It knows nothing of what travels over them.
+// without a goroutine, a net.Conn or a buffer per connection. It knows nothing of what travels over them; a [Layer] may
+// translate that, as TLS does.
 //
 // An [Acceptor] waits for new connections in the poller of github.com/mailru/easygo and hands them to the loops. A [Loop]
 // has an epoll set of its own for its connections (and one for those that are preferred), a wake-up eventfd for posted
