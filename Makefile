@@ -6,9 +6,9 @@ FUZZTIME   ?= 60s
 ROUNDS     ?= 5
 
 # What the tests need beyond Go, as Debian packages and as what to look for: Chromium for the page; QEMU and what
-# builds its guests for GPIO; a C compiler and library for -race; the clients of server/interop; wrk, to hold bench against.
-PACKAGES = chromium wrk qemu-system-x86 qemu-system-arm device-tree-compiler cpio gcc libc6-dev xz-utils busybox-static libelf1 curl nodejs node-ws python3-websockets
-COMMANDS = chromium wrk qemu-system-x86_64 qemu-system-aarch64 fdtput cpio gcc xz busybox curl node
+# builds its guests for GPIO; a C compiler and library for -race; the clients and the proxy of server/interop; wrk, to hold bench against.
+PACKAGES = chromium wrk qemu-system-x86 qemu-system-arm device-tree-compiler cpio gcc libc6-dev xz-utils busybox-static libelf1 curl nginx-light openssl nodejs node-ws python3-websockets
+COMMANDS = chromium wrk qemu-system-x86_64 qemu-system-aarch64 fdtput cpio gcc xz busybox curl openssl node
 
 REVISION := $(shell git describe --always --dirty 2>/dev/null)
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.revision=$(REVISION)"
@@ -51,7 +51,7 @@ unit: ## the tests without hardware and browser
 browser: build ## the page, in Chromium
 	cd web/browser && CGO_ENABLED=1 ROVERD_BIN=$(CURDIR)/bin/roverd $(GO) test -race -count=1 -timeout 10m ./...
 
-interop: build ## clients that others wrote: curl, ws of Node.js, websockets of Python
+interop: build ## clients that others wrote: curl, ws of Node.js, websockets of Python; nginx before roverd
 	server/interop/run
 
 guest: ## the tests on GPIO lines, in a QEMU guest

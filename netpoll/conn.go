@@ -43,6 +43,7 @@ type Conn struct {
 	paused    bool // not read until rest has gone
 	preferred bool // it is in the loop's first set
 	detached  bool // the descriptor is somebody else's now
+	layered   bool // the handler is a Layer, which output passes through
 }
 
 // rest stands apart from the connection because hardly any has one: it is what makes a Conn 48 bytes.
@@ -63,7 +64,13 @@ const (
 )
 
 // SetHandler makes h receive the events from now on.
-func (c *Conn) SetHandler(h Handler) { c.handler = h }
+func (c *Conn) SetHandler(h Handler) {
+	if c.layered {
+		c.handler.(Layer).SetHandler(h)
+		return
+	}
+	c.handler = h
+}
 
 // handle serves one event: at most one read and, however much the handler wrote in small pieces, one write.
 func (c *Conn) handle(events uint32) {
@@ -165,7 +172,17 @@ func (l *Loop) uncork() {
 	}
 }
 
+// send sends p through the layer, if there is one.
 func (c *Conn) send(p []byte) {
+	if c.layered {
+		c.encode(p)
+		return
+	}
+	c.transmit(p)
+}
+
+// transmit hands p to the kernel, and keeps what that does not take.
+func (c *Conn) transmit(p []byte) {
 	if c.rest != nil {
 		c.rest.bytes = append(c.rest.bytes, p...)
 		c.loop.backlog += len(p)
@@ -318,7 +335,13 @@ func (c *Conn) Finish() {
 
 // conclude takes Finish one step on: send the rest without reading, then shut down, then read to the end.
 func (c *Conn) conclude() {
-	if c.watch(); c.state == closed {
+	if c.layered {
+		c.endLayer()
+	}
+	if c.state != closed {
+		c.watch()
+	}
+	if c.state == closed {
 		return
 	}
 	if c.rest != nil {

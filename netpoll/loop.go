@@ -1,5 +1,6 @@
 // Package netpoll is the reactor: a few event loops, each one goroutine, that serve any number of raw TCP sockets
-// without a goroutine, a net.Conn or a buffer per connection. It knows nothing of what travels over them.
+// without a goroutine, a net.Conn or a buffer per connection. It knows nothing of what travels over them; a [Layer] may
+// translate that, as TLS does.
 //
 // An [Acceptor] waits for new connections in the poller of github.com/mailru/easygo and hands them to the loops. A [Loop]
 // has an epoll set of its own for its connections (and one for those that are preferred), a wake-up eventfd for posted
@@ -90,6 +91,8 @@ type Loop struct {
 	firsts    [passEvery]unix.EpollEvent
 	preferred int      // connections in first
 	in, out   []byte   // scratch: what this event read, and what its handler wants written
+	clear     []byte   // scratch: what a layer is to encode
+	encoded   []byte   // scratch: what it made of it
 	corked    *Conn    // whose output gathers in out
 	closing   []ending // closed in this turn, reaped at its end
 	deadlines int      // connections that have one
@@ -317,10 +320,8 @@ func (l *Loop) admit(a arrival) {
 		c.handler = ignore{}
 		c.Close(nil)
 	}
-	if len(a.read) > 0 && c.state == open {
-		l.corked = c
-		c.handler.Data(c, a.read)
-		l.uncork()
+	if len(a.read) > 0 || c.layered { // a layer may have read something, too
+		c.Feed(a.read)
 	}
 }
 

@@ -38,6 +38,9 @@ type config struct {
 	MaxPerAddr    int           `toml:"max_per_addr"`
 	MaxNewPerAddr float64       `toml:"max_new_per_addr"`
 	MaxMessages   float64       `toml:"max_messages"`
+	TLSCert       string        `toml:"tls_cert"`
+	TLSKey        string        `toml:"tls_key"`
+	Proxies       proxies       `toml:"trusted_proxies"`
 	LogLevel      zapcore.Level `toml:"log_level"`
 	Drive         struct {
 		TTL      duration `toml:"ttl"`
@@ -176,6 +179,9 @@ func (c *config) flags() *flag.FlagSet {
 	f.IntVar(&c.MaxPerAddr, "max-per-addr", c.MaxPerAddr, "number of connections from one address (IPv6: one /64); 0 is no limit, and this computer has none")
 	f.Float64Var(&c.MaxNewPerAddr, "max-new-per-addr", c.MaxNewPerAddr, "number of new connections a second from one address, and four times that at once; 0 is no limit, and this computer has none")
 	f.Float64Var(&c.MaxMessages, "max-messages", c.MaxMessages, "number of messages a second from one client, and twice that at once; 0 is no limit")
+	f.StringVar(&c.TLSCert, "tls-cert", c.TLSCert, "speak TLS only, with the certificate in this PEM `file`, its chain behind it; read again on SIGHUP")
+	f.StringVar(&c.TLSKey, "tls-key", c.TLSKey, "the certificate's private key, a PEM `file`")
+	f.Var(&c.Proxies, "trusted-proxies", "take these proxies' word for whom they pass on: `addresses` or networks, as in 127.0.0.1,10.0.0.0/8")
 	f.BoolVar(&c.Echo, "echo", c.Echo, "add /echo, which sends every message back: for conformance and load tests")
 	f.Var(&c.LogLevel, "log-level", "debug, info, warn or error")
 	return f
@@ -250,6 +256,9 @@ func (c *config) check() error {
 	}
 	if c.Helm != helmOne && c.Helm != helmShared {
 		return fmt.Errorf("-helm %q: want %s or %s", c.Helm, helmOne, helmShared)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return fmt.Errorf("-tls-cert %q, -tls-key %q: name both files, or none for a server without TLS", c.TLSCert, c.TLSKey)
 	}
 	for _, host := range c.Hosts {
 		if strings.ContainsAny(host, ":/ ") {

@@ -53,6 +53,7 @@ type deck struct {
 	began      time.Time // the walk
 	shedInVain time.Time // when the viewers were last looked through for slow ones in vain
 	upgrader   *websocket.Upgrader
+	wire       *wire         // of all TLS connections; nil without TLS
 	asking     *netpoll.Conn // who is before the upgrader
 	role       role          // that it was given
 	now        time.Time     // when the input at hand was read
@@ -79,12 +80,18 @@ type answer struct {
 func newDeck(srv *server) *deck {
 	d := &deck{srv: srv, slice: sliceTime, pilots: map[*viewer]*pilot{}}
 	d.upgrader = websocket.NewUpgrader(d.checkUpgrade)
+	if srv.handshakes != nil {
+		d.wire = newWire()
+	}
 	d.walkFn, d.beginFn, d.answerFn, d.dismissFn = d.walk, d.begin, d.sendAnswers, d.dismiss
 	return d
 }
 
 // open takes a new connection.
 func (d *deck) open(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
+	if d.srv.handshakes != nil {
+		return newHandshake(d, c, from.Addr())
+	}
 	return newGuest(d, c, from.Addr())
 }
 

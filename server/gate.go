@@ -49,20 +49,41 @@ func (g *gate) enter(from netip.Addr, now time.Time) (place uint32, err error) {
 	if g.max > 0 && g.in >= g.max {
 		return 0, fmt.Errorf("%d connections are open, and there may be no more; try again later", g.in)
 	}
-	if from.IsValid() && !from.IsLoopback() {
-		if g.fresh != nil && !g.fresh.ready(from, now) {
-			return 0, fmt.Errorf("there are more than %v new connections a second from %s; try again later", g.fresh.limit.rate, from)
-		}
-		if g.perAddr > 0 {
-			if place, err = g.count(from); err != nil {
-				return 0, err
-			}
-		}
-		if g.fresh != nil {
-			g.fresh.take(from, now)
-		}
+	if place, err = g.admit(from, now); err != nil {
+		return 0, err
 	}
 	g.in++
+	return place, nil
+}
+
+// move counts one who is in for another address from now on.
+func (g *gate) move(place uint32, to netip.Addr, now time.Time) (uint32, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	moved, err := g.admit(to, now)
+	if err != nil {
+		return place, err
+	}
+	g.uncount(place)
+	return moved, nil
+}
+
+// admit holds an address to its limits.
+func (g *gate) admit(from netip.Addr, now time.Time) (place uint32, err error) {
+	if !from.IsValid() || from.IsLoopback() {
+		return 0, nil
+	}
+	if g.fresh != nil && !g.fresh.ready(from, now) {
+		return 0, fmt.Errorf("there are more than %v new connections a second from %s; try again later", g.fresh.limit.rate, from)
+	}
+	if g.perAddr > 0 {
+		if place, err = g.count(from); err != nil {
+			return 0, err
+		}
+	}
+	if g.fresh != nil {
+		g.fresh.take(from, now)
+	}
 	return place, nil
 }
 
@@ -101,6 +122,10 @@ func (g *gate) leave(place uint32) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.in--
+	g.uncount(place)
+}
+
+func (g *gate) uncount(place uint32) {
 	if place == 0 {
 		return
 	}

@@ -21,15 +21,16 @@ type guest struct {
 	deck  *deck
 	head  []byte // what has arrived, if the head did not come in one piece
 	place uint32 // at the gate
+	from  netip.Addr
 }
 
 // newGuest lets a new connection in, or turns it away.
 func newGuest(d *deck, c *netpoll.Conn, from netip.Addr) netpoll.Handler {
 	gate := d.srv.gate
-	place, err := gate.enter(from, time.Now())
+	place, err := d.srv.enter(from)
 	if err == nil {
 		c.SetDeadline(headTime)
-		return &guest{deck: d, place: place}
+		return &guest{deck: d, place: place, from: from}
 	}
 	d.srv.complain("turned a connection away", err, c)
 	if !gate.turnAway() {
@@ -56,7 +57,7 @@ func (g *guest) Data(c *netpoll.Conn, p []byte) {
 	}
 	var h websocket.Head
 	if err == nil {
-		h, err = websocket.ParseHead(p[:n])
+		h, err = websocket.ParseHead(p[:n], c.Layer() != nil)
 	}
 	switch {
 	case err != nil:
@@ -71,6 +72,10 @@ func (g *guest) Data(c *netpoll.Conn, p []byte) {
 // upgrade makes the guest a viewer, or an echo. What stands behind the head, of n bytes, are its first frames.
 func (g *guest) upgrade(c *netpoll.Conn, head *websocket.Head, p []byte, n int) {
 	srv := g.deck.srv
+	if err := g.identify(c, head); err != nil {
+		g.turnAway(c, p, err)
+		return
+	}
 	g.deck.asking = c
 	req, response, err := g.deck.upgrader.Upgrade(head)
 	if err != nil {
@@ -111,13 +116,13 @@ func (d *deck) checkUpgrade(r websocket.Request) (err error) {
 		c.token = queryToken(r.URL)
 	}
 	if c != (credentials{}) {
-		c.from = d.asking.Peer().Addr()
+		c.from = s.clientOf(d.asking)
 	}
 	if d.role, err = s.access.role(c, time.Now()); err == nil && d.role == stranger {
 		err = errNoToken
 	}
 	if err != nil {
-		return s.refuseLogin(err, d.asking.Peer().Addr())
+		return s.refuseLogin(err, s.clientOf(d.asking))
 	}
 	if s.cfg.Open && r.Origin != "" && len(s.cfg.Hosts) == 0 && !isOwnName(r.Host) {
 		d.role = view
@@ -145,18 +150,23 @@ func (s *server) refuseLogin(err error, from netip.Addr) *websocket.Refusal {
 
 // handOver gives an ordinary HTTP request, as far as it has been read, to net/http.
 func (g *guest) handOver(c *netpoll.Conn, read []byte) {
+	if c.Blocked() { // by what TLS has said first
+		g.head = bytes.Clone(read)
+		return
+	}
 	h := g.deck.srv.handover
 	if !h.reserve() {
 		g.turnAway(c, read, unavailable(fmt.Sprintf("more than %d HTTP connections at a time; try again", maxHTTP)))
 		return
 	}
+	layer, _ := c.Layer().(*secure)
 	fd, err := c.Detach()
 	if err != nil {
 		h.release()
 		return
 	}
 	g.deck.srv.gate.leave(g.place)
-	if err := h.give(g.deck, fd, bytes.Clone(read)); err != nil {
+	if err := h.give(g.deck, fd, layer, bytes.Clone(read)); err != nil {
 		g.deck.srv.trouble.Error("hand a connection to HTTP", zap.Error(err))
 	}
 }
@@ -185,7 +195,12 @@ func (g *guest) Expired(c *netpoll.Conn) {
 		Reason: fmt.Sprintf("the head of the request did not arrive within %s", headTime)})
 }
 
-func (g *guest) Drained(*netpoll.Conn) {}
+func (g *guest) Drained(c *netpoll.Conn) {
+	if p := g.head; p != nil {
+		g.head = nil
+		g.Data(c, p)
+	}
+}
 
 func (g *guest) Closed(c *netpoll.Conn, err error) {
 	g.deck.srv.gate.leave(g.place)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -9,9 +10,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"roverd/netpoll"
 	"roverd/server/websocket"
 
 	"golang.org/x/sys/unix"
@@ -50,8 +51,9 @@ func (h *handover) release() { h.live.Add(-1) }
 // so those that are idle never hold more than half, and leave the rest to newcomers.
 func (h *handover) crowded() bool { return h.live.Load() > maxHTTP/2 }
 
-// give passes a reserved connection of the deck on, with what has been read from it. An error has closed it.
-func (h *handover) give(d *deck, fd int, read []byte) error {
+// give passes a reserved connection of the deck on, with its TLS, if it has that, and with what has been read from it. An
+// error has closed it.
+func (h *handover) give(d *deck, fd int, s *secure, read []byte) error {
 	f := os.NewFile(uintptr(fd), "http")
 	conn, err := net.FileConn(f) // its own duplicate, in Go's poller
 	f.Close()
@@ -59,7 +61,15 @@ func (h *handover) give(d *deck, fd int, read []byte) error {
 		h.release()
 		return err
 	}
-	h.conns <- &handedConn{Conn: conn, from: h, deck: d, read: read}
+	tcp := conn.(*net.TCPConn)
+	c := &handedConn{Conn: tcp, tcp: tcp, from: h, deck: d, read: read}
+	if s == nil {
+		h.conns <- c
+		return nil
+	}
+	s.toHTTP(tcp)
+	c.Conn, c.secure = s.tls, s
+	h.conns <- securedConn{c}
 	return nil
 }
 
@@ -89,12 +99,19 @@ func (h *handover) Addr() net.Addr { return h.addr }
 
 // handedConn replays what the reactor had read.
 type handedConn struct {
-	net.Conn
-	from *handover
-	deck *deck // where it came from
-	read []byte
-	once sync.Once
+	net.Conn // the same as tcp, or TLS over it
+	tcp      *net.TCPConn
+	secure   *secure // nil without TLS
+	from     *handover
+	deck     *deck // where it came from
+	read     []byte
+	once     sync.Once
 }
+
+// securedConn is one over TLS: net/http looks for ConnectionState.
+type securedConn struct{ *handedConn }
+
+func (c securedConn) ConnectionState() tls.ConnectionState { return c.secure.tls.ConnectionState() }
 
 func (c *handedConn) Read(p []byte) (int, error) {
 	if len(c.read) > 0 {
@@ -109,20 +126,34 @@ func (c *handedConn) Read(p []byte) (int, error) {
 
 // CloseWrite is what net/http looks for when it must not close at once: what the client still sends would make TCP reset
 // the connection, which can destroy the answer on its way.
-func (c *handedConn) CloseWrite() error { return c.Conn.(*net.TCPConn).CloseWrite() }
+func (c *handedConn) CloseWrite() error {
+	if c.secure != nil {
+		c.secure.tls.CloseWrite()
+	}
+	return c.tcp.CloseWrite()
+}
 
 func (c *handedConn) Close() error {
 	c.once.Do(c.from.release)
+	if c.secure != nil {
+		c.secure.Conn.(*blocking).end()
+	}
 	return c.Conn.Close()
 }
 
+// part closes net/http's descriptor of a connection that goes on elsewhere.
+func (c *handedConn) part() {
+	c.once.Do(c.from.release)
+	c.tcp.Close()
+}
+
 // isReactors tells whether the reactor answers a request with that head: it asks for a WebSocket, or is refused.
-func isReactors(head []byte) bool {
+func isReactors(head []byte, secure bool) bool {
 	n, err := websocket.HeadLength(head)
 	if err != nil {
 		return true
 	}
-	h, err := websocket.ParseHead(head[:n])
+	h, err := websocket.ParseHead(head[:n], secure)
 	return err != nil || h.IsUpgrade()
 }
 
@@ -134,9 +165,12 @@ func giveBack(w http.ResponseWriter, head []byte) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	c := conn.(*handedConn)
-	peer, ok := c.RemoteAddr().(*net.TCPAddr)
+	c, ok := conn.(*handedConn)
+	if !ok {
+		c = conn.(securedConn).handedConn
+	}
+	defer c.part()
+	peer, ok := c.tcp.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return unix.ENOTCONN // it was reset before it got here
 	}
@@ -144,7 +178,7 @@ func giveBack(w http.ResponseWriter, head []byte) error {
 	if err != nil {
 		return err
 	}
-	raw, err := c.Conn.(syscall.Conn).SyscallConn()
+	raw, err := c.tcp.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -155,7 +189,24 @@ func giveBack(w http.ResponseWriter, head []byte) error {
 		return cmp.Or(control, err)
 	}
 	from := peer.AddrPort()
+	at := netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 	read := slices.Concat(head, behind, c.read)
-	c.deck.loop.Adopt(fd, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), read, c.deck.open)
+	if c.secure != nil {
+		c.deck.loop.Adopt(fd, at, c.secure.Conn.(*blocking).in, c.deck.reopen(c.secure, read))
+	} else {
+		c.deck.loop.Adopt(fd, at, read, c.deck.open)
+	}
 	return nil
+}
+
+// reopen takes a TLS connection back, of which net/http has read something.
+func (d *deck) reopen(s *secure, read []byte) func(*netpoll.Conn, netip.AddrPort) netpoll.Handler {
+	return func(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
+		s.Conn, s.first = d.wire, read
+		c.SetLayer(s)
+		if s.handler = newGuest(d, c, from.Addr()); s.handler == nil {
+			return nil
+		}
+		return s
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"os"
 	"runtime"
@@ -74,7 +75,7 @@ func (c *httpClient) expectEnd() {
 }
 
 // until waits for what other goroutines do.
-func until(t *testing.T, what string, is func() bool) {
+func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !is(); runtime.Gosched() {
 		if time.Now().After(end) {
@@ -441,5 +442,46 @@ func TestBehindReverseProxy(t *testing.T) {
 			t.Errorf("the echo is %q, %v", f.Payload, err)
 		}
 		c.conn.Close()
+	}
+}
+
+// What TLS has to say before the first request may wait for the client; a request is handed to net/http only behind it.
+func TestHandoverWaitsForOutput(t *testing.T) {
+	s, _ := startServer(t, "-loops", "1")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	d := s.decks[0]
+	before := make([]byte, 8<<20) // more than the kernel's buffers hold
+	place, err := s.gate.enter(netip.Addr{}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	on(d, func() {
+		if _, err := d.loop.Dial(netip.Addr{}, ln.Addr().(*net.TCPAddr).AddrPort(), before, &guest{deck: d, place: place}); err != nil {
+			t.Error(err)
+		}
+	})
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	c := &httpClient{t, conn, bufio.NewReader(conn)}
+	c.send(getState)
+	for range 3 {
+		on(d, func() {})
+	}
+	if n := s.handover.live.Load(); n != 0 {
+		t.Error("it was handed over with output that is still to be sent")
+	}
+	if _, err := io.CopyN(io.Discard, c.in, int64(len(before))); err != nil {
+		t.Fatal(err)
+	}
+	if r, body := c.answer("GET"); r.StatusCode != 200 || !strings.Contains(body, `"op":"state"`) {
+		t.Errorf("the answer is %d, %q", r.StatusCode, body)
 	}
 }

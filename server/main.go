@@ -114,6 +114,9 @@ func runServe(ctx, hurry context.Context, args []string, getenv func(string) str
 	if err != nil {
 		return err
 	}
+	if s.certificate != nil {
+		defer s.certificate.reloadOn(syscall.SIGHUP)()
+	}
 	return s.run(ctx, hurry, listeners, stdout)
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"runtime"
 	"time"
@@ -60,14 +59,14 @@ func (s *server) routes() http.Handler {
 		if s.handover.crowded() || !r.ProtoAtLeast(1, 1) {
 			h.Set("Connection", "close")
 		}
-		if head := websocket.AppendHead(nil, r); isReactors(head) {
+		if head := websocket.AppendHead(nil, r); isReactors(head, r.TLS != nil) {
 			if err := giveBack(w, head); err != nil {
 				s.httpLog.Printf("give a kept connection back: %v", err)
 			}
 			return
 		}
-		if !s.cfg.isOurs(r.Host) {
-			refusal := misdirected(r.Host)
+		if host := s.originOf(r).host; !s.cfg.isOurs(host) {
+			refusal := misdirected(host)
 			http.Error(w, refusal.Reason, refusal.Status)
 			return
 		}
@@ -86,7 +85,7 @@ func writeJSON(w http.ResponseWriter, p []byte) {
 
 // admits tells whether who sent a request has a role; else it answers it.
 func (s *server) admits(w http.ResponseWriter, r *http.Request, least role) bool {
-	from := remote(r)
+	from := s.originOf(r).addr
 	got, err := s.access.role(credentialsOf(r, from), time.Now())
 	if err == nil && got < least {
 		err = errNoToken
@@ -103,11 +102,11 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	token := queryToken(r.URL)
 	if !s.cfg.Open {
-		if _, err := s.access.check(token, remote(r), time.Now()); err != nil {
+		if _, err := s.access.check(token, s.originOf(r).addr, time.Now()); err != nil {
 			s.refusePage(w, r, err)
 			return
 		}
-		s.access.setCookie(w, token, r.TLS != nil)
+		s.access.setCookie(w, token, s.originOf(r).secure)
 	}
 	query.Del("token")
 	w.Header().Set("Cache-Control", "no-store")
@@ -117,7 +116,7 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request) {
 
 // refusePage answers who was not let in: a browser with a page that asks for the token.
 func (s *server) refusePage(w http.ResponseWriter, r *http.Request, err error) {
-	refusal := s.refuseLogin(err, remote(r))
+	refusal := s.refuseLogin(err, s.originOf(r).addr)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	if refusal.Status == http.StatusUnauthorized {
@@ -132,12 +131,6 @@ func (s *server) refusePage(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(refusal.Status)
 	web.Login.Execute(w, refusal.Reason)
-}
-
-// remote returns the address that a request comes from.
-func remote(r *http.Request) netip.Addr {
-	from, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return from.Addr()
 }
 
 // newHTTPServer serves s.routes.

@@ -42,9 +42,14 @@ type server struct {
 	audit     *audit
 	messages  limit // of a client
 	settler   *settler
+	proxied   sync.Map // of *netpoll.Conn: the netip.Addr of a client that came through a proxy
 	log       *zap.Logger
 	trouble   *zap.Logger // what clients do wrong: one line a minute for each class
 	httpLog   *log.Logger
+
+	// Of TLS; nil without it.
+	certificate *certificate
+	handshakes  *handshakes
 
 	welcomes [control + 1]welcome // by role
 
@@ -63,6 +68,11 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 	var err error
 	if s.httpLog, err = zap.NewStdLogAt(logger, zap.DebugLevel); err != nil {
 		return nil, nil, err
+	}
+	if cfg.TLSCert != "" {
+		if err := s.startTLS(cfg.TLSCert, cfg.TLSKey); err != nil {
+			return nil, nil, err
+		}
 	}
 	// The port comes first: if another roverd has it, that one has the lines too.
 	listeners, err := netpoll.Listen(cfg.Addr, cfg.Loops)
@@ -177,6 +187,9 @@ func (s *server) run(ctx, hurry context.Context, listeners []*netpoll.Listener, 
 	}
 	s.sayGoodbye(hurry)
 	s.bridge.close()
+	if s.handshakes != nil {
+		s.handshakes.stop()
+	}
 	s.settler.stop()
 	web.Close()
 	http.Wait()
@@ -240,7 +253,11 @@ func (s *server) announce(addr netip.AddrPort, stdout io.Writer) {
 	if addr.Addr().IsUnspecified() {
 		host = "localhost"
 	}
-	url := fmt.Sprintf("http://%s/", net.JoinHostPort(host, fmt.Sprint(addr.Port())))
+	scheme := "http"
+	if s.handshakes != nil {
+		scheme = "https"
+	}
+	url := fmt.Sprintf("%s://%s/", scheme, net.JoinHostPort(host, fmt.Sprint(addr.Port())))
 	s.log.Info("started", zap.String("url", url), zap.String("car", s.where), zap.Bool("open", s.cfg.Open),
 		zap.Int("loops", s.cfg.Loops), zap.String("version", version()))
 	fmt.Fprintf(stdout, "open %s%s in a browser\n", url, s.cfg.Tokens.query())
@@ -300,6 +317,7 @@ func (s *server) carChanged(state hardware.State) {
 
 // lost notes the end of a connection, unless it is an ordinary one.
 func (s *server) lost(err error, c *netpoll.Conn) {
+	defer s.proxied.Delete(c)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, netpoll.ErrLoopClosed) {
 		s.complain("lost a connection", err, c)
 	}
@@ -311,6 +329,9 @@ func (s *server) complain(class string, err error, c *netpoll.Conn) {
 	fields := []zap.Field{zap.Error(err)}
 	if peer := c.Peer(); peer.IsValid() { // else it has already hung up
 		fields = append(fields, zap.Stringer("peer", peer))
+	}
+	if client, ok := s.proxied.Load(c); ok {
+		fields = append(fields, zap.Any("for", client))
 	}
 	s.trouble.Warn(class, fields...)
 }

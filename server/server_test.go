@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // command is roverd as a process of its own.
-func command(t *testing.T, args ...string) *exec.Cmd {
+func command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -65,7 +65,7 @@ func start(t *testing.T, args ...string) (addr string, log *logBuffer) {
 func noEnv(string) string { return "" }
 
 // startServer is start for tests that look inside.
-func startServer(t *testing.T, args ...string) (s *server, addr string) {
+func startServer(t testing.TB, args ...string) (s *server, addr string) {
 	t.Helper()
 	cfg, err := loadConfig(append([]string{"-open", "-addr", "127.0.0.1:0"}, args...), noEnv)
 	if err != nil {
@@ -97,17 +97,17 @@ func on(d *deck, f func()) {
 	<-done
 }
 
-var announcement = regexp.MustCompile(`open http://(.*)/(\?token=.*)? in a browser`)
+var announcement = regexp.MustCompile(`open https?://(.*)/(\?token=.*)? in a browser`)
 
 // announced reads the address from what the program prints, and keeps reading.
-func announced(t *testing.T, stdout io.Reader) string {
+func announced(t testing.TB, stdout io.Reader) string {
 	t.Helper()
 	addr, _ := announcedWith(t, stdout)
 	return addr
 }
 
 // announcedWith returns what shows the token that was made, too.
-func announcedWith(t *testing.T, stdout io.Reader) (addr, query string) {
+func announcedWith(t testing.TB, stdout io.Reader) (addr, query string) {
 	t.Helper()
 	r := bufio.NewReader(stdout)
 	line, err := r.ReadString('\n')
@@ -421,7 +421,7 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 }
 
-func write(t *testing.T, text string) (file string) {
+func write(t testing.TB, text string) (file string) {
 	t.Helper()
 	file = t.TempDir() + "/car.toml"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -84,7 +84,7 @@ func (v *viewer) gone() bool { return v.index < 0 }
 // say, drives and peer are for the pilot.
 func (v *viewer) say(message []byte) { v.send(ws.OpText, message) }
 
-func (v *viewer) peer() netip.Addr { return v.conn.Peer().Addr() }
+func (v *viewer) peer() netip.Addr { return v.deck.srv.clientOf(v.conn) }
 
 func (v *viewer) drives(yes bool) {
 	v.driving = yes

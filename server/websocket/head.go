@@ -106,16 +106,19 @@ type Head struct {
 	hosts, lengths, encodings uint16
 	key, version, origin      []byte
 	authorization, cookie     string
+
+	fields []byte // all of them, as they came
 }
 
 // ParseHead reads a whole head, found by HeadLength, by RFC 9112 sections 3 and 5 to 7. What other servers might
 // understand in another way is refused, with a *Refusal: a request must end where whoever stands between takes it to end.
-// So none may have a body, which nothing here has a use for.
-func ParseHead(p []byte) (h Head, err error) {
+// So none may have a body, which nothing here has a use for. secure says that it came over TLS.
+func ParseHead(p []byte, secure bool) (h Head, err error) {
 	line, p, _ := bytes.Cut(p, crlf)
 	if err := h.requestLine(line); err != nil {
 		return h, err
 	}
+	h.fields = p
 	h.extensions, h.subprotocols = true, true
 	for {
 		line, p, _ = bytes.Cut(p, crlf)
@@ -150,7 +153,7 @@ func ParseHead(p []byte) (h Head, err error) {
 	if h.body { // RFC 9110 section 9.3.1: it has no meaning, and may be an attempt to have it taken for a request
 		return h, bad(fmt.Sprintf("%s takes no body", h.Method))
 	}
-	h.URL, err = h.url()
+	h.URL, err = h.url(secure)
 	return h, err
 }
 
@@ -189,14 +192,18 @@ func (h *Head) method() error {
 }
 
 // url returns the target's parts (RFC 9112 section 3.2).
-func (h *Head) url() (*url.URL, error) {
+func (h *Head) url(secure bool) (*url.URL, error) {
 	u, err := url.ParseRequestURI(string(h.Target))
 	absolute := h.Target[0] != '/'
+	web, socket := "http", "ws"
+	if secure {
+		web, socket = "https", "wss"
+	}
 	switch {
 	case err != nil, absolute && (u.Host == "" || u.User != nil || !isHost([]byte(u.Host))):
 		return nil, bad(fmt.Sprintf("the target %s is no path and no address", start(h.Target)))
-	case absolute && u.Scheme != "http" && u.Scheme != "ws": // RFC 9110 section 7.4
-		return nil, &Refusal{Status: http.StatusMisdirectedRequest, Reason: fmt.Sprintf("the target %s is not of http: or ws:", start(h.Target))}
+	case absolute && u.Scheme != web && u.Scheme != socket: // RFC 9110 section 7.4
+		return nil, &Refusal{Status: http.StatusMisdirectedRequest, Reason: fmt.Sprintf("the target %s is not of %s: or %s:", start(h.Target), web, socket)}
 	case absolute && u.Path == "":
 		u.Path = "/" // RFC 9110 section 4.2.3
 	}
@@ -263,13 +270,26 @@ func join(list, separator string, value []byte) string {
 	return list + separator + string(value)
 }
 
-// authority returns the host that the client means, and perhaps a port: the target's goes before the field's
+// Authority returns the host that the client means, and perhaps a port: the target's goes before the field's
 // (RFC 9112 section 3.2.2).
-func (h *Head) authority() string {
+func (h *Head) Authority() string {
 	if h.URL.Host != "" {
 		return h.URL.Host
 	}
 	return string(h.Host)
+}
+
+// SetAuthority makes another host what the client means, for one whom a proxy has brought.
+func (h *Head) SetAuthority(host string) { h.URL.Host = host }
+
+// Values returns the values of the fields of that name, in their order.
+func (h *Head) Values(name string) (all []string) {
+	for line := range bytes.SplitSeq(h.fields, crlf) {
+		if len(line) > len(name) && line[len(name)] == ':' && strings.EqualFold(string(line[:len(name)]), name) {
+			all = append(all, string(bytes.Trim(line[len(name)+1:], " \t")))
+		}
+	}
+	return all
 }
 
 // IsUpgrade reports whether the request asks for a WebSocket, rightly or not.
@@ -286,6 +306,9 @@ func isToken(p []byte) bool {
 	}
 	return len(p) > 0
 }
+
+// IsHost tells whether s is a host and perhaps a port.
+func IsHost(s string) bool { return s != "" && isHost([]byte(s)) }
 
 // isHost tells whether p is a host and perhaps a port (RFC 3986 sections 3.2.2 and 3.2.3), or nothing.
 func isHost(p []byte) bool {

@@ -171,7 +171,7 @@ func TestParseHead(t *testing.T) {
 		{"chunked in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked", 400},
 		{"other encoding", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked", 501},
 	} {
-		h, err := ParseHead([]byte(c.head + "\r\n\r\n"))
+		h, err := ParseHead([]byte(c.head+"\r\n\r\n"), false)
 		if status := refused(t, err); status != c.status {
 			t.Errorf("%s: status %d (%v), want %d", c.name, status, err, c.status)
 		}
@@ -191,11 +191,11 @@ func TestHost(t *testing.T) {
 		"[fe80::1%eth0]": false, "[fe80::1%25eth0]": false, "[v1.a]": false, "a]": false, "a[": false, "%": false, "%4": false,
 		"%zz": false, "u@a": false, "a/b": false, "a?b": false, "a b": false, "a\\b": false, "\"a\"": false, "\xff": false,
 	} {
-		if _, err := ParseHead([]byte("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n")); (err == nil) != want {
+		if _, err := ParseHead([]byte("GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n"), false); (err == nil) != want {
 			t.Errorf("Host: %s: %v", host, err)
 		}
 		// The target is parsed by net/url, to which some of the above is no host, either.
-		if h, err := ParseHead([]byte("GET http://" + host + " HTTP/1.1\r\nHost: x\r\n\r\n")); err == nil &&
+		if h, err := ParseHead([]byte("GET http://"+host+" HTTP/1.1\r\nHost: x\r\n\r\n"), false); err == nil &&
 			(!want && !strings.ContainsAny(host, "/?") || h.URL.Path != "/" && h.URL.Path != "/b") {
 			t.Errorf("http://%s is taken for %+v", host, h.URL)
 		}
@@ -215,7 +215,7 @@ func TestIsUpgrade(t *testing.T) {
 		"X: Upgrade: websocket":              false,
 		"Connection: Upgrade":                false,
 	} {
-		h, err := ParseHead([]byte("GET /Upgrade:websocket HTTP/1.1\r\nHost: a\r\n" + fields + "\r\n\r\n"))
+		h, err := ParseHead([]byte("GET /Upgrade:websocket HTTP/1.1\r\nHost: a\r\n"+fields+"\r\n\r\n"), false)
 		if got := h.IsUpgrade(); got != want || err != nil {
 			t.Errorf("with %q: %v, %v", fields, got, err)
 		}

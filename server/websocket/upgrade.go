@@ -73,7 +73,7 @@ func (u *Upgrader) Write(p []byte) (int, error) { return u.out.Write(p) }
 // handshake checks what RFC 6455 section 4.2.1 demands.
 func (h *Head) handshake() (req Request, err error) {
 	key, _ := base64.StdEncoding.DecodeString(string(h.key))
-	host := h.authority()
+	host := h.Authority()
 	switch {
 	case string(h.Method) != http.MethodGet:
 		return req, bad("a WebSocket begins with GET")

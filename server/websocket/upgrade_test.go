@@ -59,7 +59,7 @@ func answer(head []byte, check func(Request) error) (response []byte, err error)
 	}
 	var h Head
 	if err == nil {
-		h, err = ParseHead(head)
+		h, err = ParseHead(head, false)
 	}
 	if err == nil {
 		_, response, err = NewUpgrader(check).Upgrade(&h)
@@ -76,7 +76,7 @@ func TestUpgraderMakesLittleGarbage(t *testing.T) {
 	u := NewUpgrader(func(Request) error { return nil })
 	head := AppendRequest(nil, "rover:9900", "/ws")
 	if n := testing.AllocsPerRun(100, func() {
-		h, err := ParseHead(head)
+		h, err := ParseHead(head, false)
 		if err == nil {
 			_, _, err = u.Upgrade(&h)
 		}
