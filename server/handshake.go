@@ -185,7 +185,6 @@ func (h *handshake) conclude(err error) {
 	default:
 		s := h.secure
 		s.Conn, s.handler = h.deck.wire, &guest{deck: h.deck, place: h.place, from: h.from}
-		dropHandshake(s.tls)
 		c.SetLayer(s)
 		c.SetDeadline(headTime)
 		c.Feed(h.in)

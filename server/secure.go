@@ -32,8 +32,6 @@ func (s *secure) Data(c *netpoll.Conn, p []byte) {
 	if c.Ended() {
 		return
 	}
-	w.input.lend(s.tls)
-	defer w.input.takeBack()
 	for !c.Ended() {
 		n, err := s.tls.Read(w.plain)
 		c.WriteRaw(w.out) // the answer to a KeyUpdate, or an alert
@@ -81,7 +79,6 @@ func (s *secure) Closed(c *netpoll.Conn, err error) { s.handler.Closed(c, err) }
 // toHTTP has it go through a blocking connection. It is called in Data, or before it.
 func (s *secure) toHTTP(conn *net.TCPConn) {
 	w := s.Conn.(*wire)
-	w.input.takeBack()
 	s.Conn = &blocking{TCPConn: conn, in: append([]byte(nil), w.in...)}
 	w.in = nil
 }
@@ -89,10 +86,9 @@ func (s *secure) toHTTP(conn *net.TCPConn) {
 // wire is what the TLS connections of a loop go through, one at a time, and their scratch buffers.
 type wire struct {
 	nowhere
-	in    []byte   // what has come, and crypto/tls has not read
-	out   []byte   // what crypto/tls has written
-	plain []byte   // what it has decrypted
-	input rawInput // see lend
+	in    []byte // what has come, and crypto/tls has not read
+	out   []byte // what crypto/tls has written
+	plain []byte // what it has decrypted
 }
 
 // maxPlaintext is the most that a record holds (RFC 8446 section 5.1): reading it whole leaves nothing in crypto/tls.

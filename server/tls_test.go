@@ -451,27 +451,3 @@ func (g *gather) Write(p []byte) (int, error) {
 	g.all = append(g.all, p...)
 	return len(p), nil
 }
-
-// A connection at rest keeps none of crypto/tls's buffers, and no part of the loop's.
-func TestIdleTLSConnectionHasNoBuffers(t *testing.T) {
-	if !hasRawInput || !hasHand {
-		t.Fatal("crypto/tls.Conn has changed: see rawinput.go")
-	}
-	s, addr, trust := startTLS(t, "-loops", "1")
-	for name, version := range tlsVersions {
-		c := dialWSS(t, addr, "/", only(trust, version), nil)
-		c.expect("welcome", func(m message) bool { return m.Op == "welcome" })
-		c.send("stop")
-		c.expect("ack", func(m message) bool { return m.Op == "ack" })
-		on(s.decks[0], func() {
-			for _, v := range s.decks[0].viewers {
-				conn := v.conn.Layer().(*secure).tls
-				if in, hand := bufferAt(conn, rawInputAt), bufferAt(conn, handAt); in.Cap()+hand.Cap() > 0 {
-					t.Errorf("%s: %d and %d bytes stay", name, in.Cap(), hand.Cap())
-				}
-			}
-		})
-		c.conn.Close()
-		s.empty(t)
-	}
-}
