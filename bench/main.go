@@ -4,13 +4,13 @@
 // each run stands on, recorder.go and progress.go look at it as it goes. client.go is one connection, crowd.go many,
 // driver.go those that drive; idle.go, watch.go, drive.go, echo.go, broadcast.go, slow.go, storm.go, failsafe.go and
 // soak.go are the scenarios. probe.go and meter.go look at the server's process, machine.go at where bench runs, marks.go
-// says what can't be believed; report.go is what was found, table.go prints it. The directory peers has other servers,
-// and a program that compares them with roverd.
+// says what can't be believed; report.go is what was found, table.go prints it, outputs.go writes it. page.go is the
+// report as a page, of what sections.go, timeline.go and memory.go choose, and plot.go and scale.go draw. The
+// directory peers has other servers, and a program that compares them with roverd.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -118,13 +118,11 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err := checkLimits(o, t); err != nil {
 		return usageError{err}
 	}
-	var file *os.File // opened first: a wrong name must not cost a whole run
-	if o.json != "" {
-		if file, err = os.Create(o.json); err != nil {
-			return usage("-json: %w", err)
-		}
-		defer file.Close()
+	outputs, err := openOutputs(o) // first: a wrong name must not cost a whole run
+	if err != nil {
+		return err
 	}
+	defer outputs.close()
 
 	r := &report{Schema: schema, Scenario: name, Target: o.url, Settings: o.settings, Started: time.Now(), Machine: thisMachine(),
 		Server: server{PID: o.pid}, Runs: []*run{}}
@@ -141,12 +139,5 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	r.summarize()
 	r.print(stdout)
-	if file != nil {
-		out := json.NewEncoder(file)
-		out.SetIndent("", "  ")
-		if e := errors.Join(out.Encode(r), file.Close()); e != nil {
-			err = errors.Join(err, fmt.Errorf("-json: %w", e))
-		}
-	}
-	return err
+	return errors.Join(err, outputs.write(r))
 }

@@ -26,6 +26,7 @@ type options struct {
 	pid      int // of the server; 0 is unknown
 	repeat   int
 	json     string
+	html     string
 	timeout  time.Duration
 	anywhere bool
 	token    string
@@ -60,6 +61,7 @@ func (o *options) flags(sc *scenario) *flag.FlagSet {
 	f.IntVar(&o.pid, "pid", 0, "process `ID` of the server, if it runs on this machine: report its memory and CPU time")
 	f.IntVar(&o.repeat, "repeat", 1, "how many times to run: the summary has the median and the spread")
 	f.StringVar(&o.json, "json", "", "also write the figures to this `file`")
+	f.StringVar(&o.html, "html", "", "also write the figures, with plots, to this `file`: a page that needs nothing else")
 	f.StringVar(&o.token, "token", "", "say who bench is to a server that lets in only some; the variable ROVERD_TOKEN does the same, and nobody sees it in the list of processes")
 	f.BoolVar(&o.anywhere, "anywhere", false, "allow a server that is neither on this machine nor in a private network")
 	return f
@@ -94,7 +96,7 @@ func parseOptions(sc *scenario, args []string) (*options, error) {
 	o.url = f.Arg(0)
 	o.settings = map[string]string{}
 	f.VisitAll(func(f *flag.Flag) {
-		if !slices.Contains([]string{"pid", "repeat", "json", "timeout", "anywhere", "token"}, f.Name) {
+		if !slices.Contains([]string{"pid", "repeat", "json", "html", "timeout", "anywhere", "token"}, f.Name) {
 			o.settings[f.Name] = f.Value.String()
 		}
 	})
