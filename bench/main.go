@@ -5,8 +5,8 @@
 // driver.go those that drive; idle.go, watch.go, drive.go, echo.go, broadcast.go, slow.go, storm.go, failsafe.go and
 // soak.go are the scenarios. probe.go and meter.go look at the server's process, machine.go at where bench runs, marks.go
 // says what can't be believed; report.go is what was found, table.go prints it, outputs.go writes it. page.go is the
-// report as a page, of what sections.go, timeline.go and memory.go choose, and plot.go and scale.go draw. The
-// directory peers has other servers, and a program that compares them with roverd.
+// report as a page, of what sections.go, timeline.go and memory.go choose, and plot.go and scale.go draw. compare.go
+// compares two reports. The directory peers has other servers, and a program that compares them with roverd.
 package main
 
 import (
@@ -37,7 +37,8 @@ var scenarios = []*scenario{&idle, &watch, &drive, &echo, &broadcast, &slow, &st
 
 const helpText = `bench loads a roverd server and measures it.
 
-%s  bench help                    print this
+%s  bench compare A.json B.json   tell how the figures of B (written by -json) differ from A's, and which by no more than noise
+  bench help                    print this
 
 URL is ws://host:port/ws, or the path that the server has for the purpose: /echo, and of other servers /broadcast.
 http:// means the same. Flags come before the URL. Exit code: 0 done, 1 failed or interrupted, 2 used wrongly.
@@ -95,6 +96,10 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	name := args[0]
 	if name == "help" || name == "-h" || name == "-help" || name == "--help" {
 		return flag.ErrHelp
+	}
+	switch name {
+	case "compare":
+		return compare(args[1:], stdout)
 	}
 	var sc *scenario
 	for _, s := range scenarios {
