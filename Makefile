@@ -77,7 +77,8 @@ fuzz: ## fuzz each target for FUZZTIME
 
 bench: build ## compare with rivals and with raw epoll, on a quiet machine (ROUNDS=5 takes 18 minutes)
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./bench
-	cd bench/peers && $(GO) run ./compare -roverd $(CURDIR)/bin/roverd -bench $(CURDIR)/bin/bench -rounds $(ROUNDS)
+	cd bench/peers && $(GO) run ./compare -roverd $(CURDIR)/bin/roverd -bench $(CURDIR)/bin/bench -rounds $(ROUNDS) -json $(CURDIR)/bin/peers.json
+	bin/bench plot bin/peers.json bin/plots
 
 million: ## hold as many viewers as the machine allows (bench/million says how to get further)
 	bench/million

@@ -6,7 +6,8 @@
 // soak.go are the scenarios. probe.go and meter.go look at the server's process, machine.go at where bench runs, marks.go
 // says what can't be believed; report.go is what was found, table.go prints it, outputs.go writes it. page.go is the
 // report as a page, of what sections.go, timeline.go and memory.go choose, and plot.go and scale.go draw. compare.go
-// compares two reports. The directory peers has other servers, and a program that compares them with roverd.
+// compares two reports; plotfile.go and rivals.go draw plots into files. The directory peers has other servers, and a
+// program that compares them with roverd.
 package main
 
 import (
@@ -38,6 +39,7 @@ var scenarios = []*scenario{&idle, &watch, &drive, &echo, &broadcast, &slow, &st
 const helpText = `bench loads a roverd server and measures it.
 
 %s  bench compare A.json B.json   tell how the figures of B (written by -json) differ from A's, and which by no more than noise
+  bench plot FILE.json DIR      draw the plots of a report, or of what peers/compare measured, into SVG files
   bench help                    print this
 
 URL is ws://host:port/ws, or the path that the server has for the purpose: /echo, and of other servers /broadcast.
@@ -100,6 +102,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	switch name {
 	case "compare":
 		return compare(args[1:], stdout)
+	case "plot":
+		return plot(args[1:], stdout)
 	}
 	var sc *scenario
 	for _, s := range scenarios {
