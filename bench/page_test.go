@@ -254,3 +254,27 @@ func save(t *testing.T, v any) string {
 	}
 	return file
 }
+
+func TestHTMLFlag(t *testing.T) {
+	var stdout, stderr strings.Builder
+	if code := program(t.Context(), []string{"idle", "-html", "/nowhere/page.html", "ws://127.0.0.1:9/"}, &stdout, &stderr); code != 2 ||
+		!strings.Contains(stderr.String(), "-html: open /nowhere/page.html") {
+		t.Errorf("exit code %d, %q", code, stderr.String())
+	}
+	file := filepath.Join(t.TempDir(), "page.html")
+	f := &fake{}
+	r := runBench(t, t.Context(), "idle", "-n", "5", "-hold", "0s", "-html", file, f.serve(t))
+	page, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := numbers(t, string(page))
+	for _, s := range r.report.Summary {
+		if !slices.Contains(values, s.Median) {
+			t.Errorf("%s, %v, is not on the page", s.Name, s.Median)
+		}
+	}
+	if len(r.report.Summary) == 0 || strings.Contains(string(page), file) {
+		t.Errorf("figures: %+v; the page names itself: %v", r.report.Summary, strings.Contains(string(page), file))
+	}
+}
