@@ -43,20 +43,26 @@ type tip struct {
 
 // The size of a plot in units: about a pixel of a phone each and 1.3 of a desktop, so that its text can be read on both.
 const (
-	plotWidth, plotHeight = 360., 240.
+	plotWidth, plotHeight = 360., 244.
 	plotLeft, plotRight   = 54., 12.
-	plotBottom            = 38.
+	plotBottom            = 42.
 	textHeight            = 16.
 )
 
 // textWidth is about how wide a text will be.
 func textWidth(s string) float64 { return 6.8 * float64(utf8.RuneCountInString(s)) }
 
-// svg draws the chart. Alone it is a file of its own, else a part of a page that has plotStyle.
+// svg draws the chart. Alone it is a file of its own, with its title on it, else a part of a page that has plotStyle.
 func (c *chart) svg(alone bool) string {
-	d := &drawing{left: plotLeft, right: plotWidth - plotRight, bottom: plotHeight - plotBottom}
-	d.open(c.name, c.title, c.about, plotWidth, plotHeight, alone)
-	d.legend(c)
+	d := &drawing{left: plotLeft, right: plotWidth - plotRight}
+	height, label := plotHeight, textHeight
+	if alone {
+		const head = 26
+		height, label = height+head, label+head
+	}
+	d.bottom = height - plotBottom
+	d.open(c.name, c.title, c.about, plotWidth, height, alone)
+	d.legend(c, label)
 	d.stretches(c)
 	d.axes(c)
 	for _, one := range c.curves {
@@ -94,7 +100,7 @@ func (d *drawing) open(name, title, about string, width, height float64, alone b
 	d.put(`<title id="%s-title">%s</title><desc id="%s-about">%s</desc>`, name, title, name, about)
 	if alone {
 		fmt.Fprintf(d, "<style>%s</style>\n", plotStyle)
-		d.put(`<rect class="panel" width="100%%" height="100%%" rx="10"/>`)
+		d.put(`<rect class="panel" width="100%%" height="100%%" rx="10"/><text class="strong" x="12" y="24">%s</text>`, title)
 	}
 }
 
@@ -108,10 +114,9 @@ func (c *chart) names() (names []string) {
 	return names
 }
 
-// legend writes the y axis's label and, of several curves, whose colour is whose, above the area.
-func (d *drawing) legend(c *chart) {
-	y := textHeight
-	d.put(`<text x="4" y="%.1f" class="label">%s</text>`, y, c.y.label)
+// legend writes the y axis's label at y and, of several curves, whose colour is whose, above the area.
+func (d *drawing) legend(c *chart, y float64) {
+	d.put(`<text x="12" y="%.1f">%s</text>`, y, c.y.label)
 	d.top = y + 10
 	names := c.names()
 	if len(names) < 2 {

@@ -53,6 +53,10 @@ func drawFile(file string) (pictures []picture, err error) {
 		return nil, err
 	}
 	for _, s := range r.sections() {
+		s.chart.title = r.Scenario + ": " + s.Title
+		if s.Shaded() {
+			s.chart.x.label += "; shaded is what was not measured"
+		}
 		pictures = append(pictures, picture{r.Scenario + "-" + s.ID, s.chart.svg(true)})
 	}
 	return pictures, nil

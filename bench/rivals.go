@@ -93,7 +93,6 @@ func (k *ranking) svg() string {
 
 	d := &drawing{left: left, right: right}
 	d.open(k.name, k.title, k.about, width, bottom+42, true)
-	d.put(`<text class="strong" x="14" y="24">%s</text>`, k.title)
 	for _, t := range x.ticks {
 		d.put(`<path class="grid" d="M%.1f %.1fV%.1f"/>`, at(t.at), top, bottom)
 	}

@@ -241,6 +241,9 @@ func (r *report) crowd() section {
 			s.Rows = append(s.Rows, row{Name: f.name, Cells: []cell{cellOf(values, f.unit)}})
 		}
 	}
+	if len(s.Rows) > 0 && len(r.Runs) > 1 {
+		s.Notes = append(s.Notes, "The first run tells of the memory: later ones use again what the processes have kept.")
+	}
 	for _, one := range r.Runs {
 		if one.Connections == nil {
 			continue
