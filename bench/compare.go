@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -54,7 +55,11 @@ func readReport(file string) (*report, error) {
 		return nil, usage("%s has schema %d, and this bench knows %d: take the bench that wrote it, or measure anew", file, head.Schema, schema)
 	}
 	r := &report{}
-	if err := json.Unmarshal(text, r); err != nil {
+	err = json.Unmarshal(text, r)
+	if slices.Contains(r.Runs, nil) {
+		err = errors.New("a run is null")
+	}
+	if err != nil {
 		return nil, usage("%s is damaged (%w): measure anew", file, err)
 	}
 	if len(r.Summary) == 0 {

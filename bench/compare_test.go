@@ -115,6 +115,7 @@ func TestCompareRefuses(t *testing.T) {
 		return file
 	}
 	notJSON, list, foreign, damaged := text("latency p50 3 ms"), text("[1]"), text(`{"machine":7}`), text(`{"schema":1,"scenario":"echo","runs":7}`)
+	null := text(`{"schema":1,"scenario":"echo","runs":[null],"summary":[{"name":"f"}]}`)
 	failed, newerFile, otherFile := save(t, &report{Schema: schema, Scenario: "echo", Error: "connection refused"}), save(t, newer), save(t, other)
 	for name, test := range map[string]struct {
 		args []string
@@ -127,6 +128,7 @@ func TestCompareRefuses(t *testing.T) {
 		"a list":           {[]string{good, list}, []string{list, "-json FILE"}},
 		"another's JSON":   {[]string{good, foreign}, []string{foreign, "-json FILE"}},
 		"damaged":          {[]string{good, damaged}, []string{damaged, "damaged", "measure anew"}},
+		"a run of nothing": {[]string{good, null}, []string{null, "a run is null", "measure anew"}},
 		"newer":            {[]string{newerFile, good}, []string{newerFile, "schema 2, and this bench knows 1", "measure anew"}},
 		"failed":           {[]string{good, failed}, []string{failed, "connection refused", "measure anew"}},
 		"another scenario": {[]string{good, otherFile}, []string{good + " is of the scenario echo", otherFile, "drive", "of the same one"}},

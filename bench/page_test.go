@@ -88,9 +88,9 @@ func pageOf(t *testing.T, r *report) string {
 	return text.String()
 }
 
-// numbers returns the exact numbers on a page, by what they are called and in what column.
 var dataValue = regexp.MustCompile(`<data value="([^"]*)">`)
 
+// numbers returns the exact numbers on a page.
 func numbers(t *testing.T, page string) (values []float64) {
 	t.Helper()
 	for _, match := range dataValue.FindAllStringSubmatch(page, -1) {

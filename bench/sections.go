@@ -50,10 +50,10 @@ func median(values []float64) float64 {
 
 // ends writes how far the values spread, if they do. A unit that both ends have is written once.
 func ends(values []float64, unit string) string {
-	least, most := slices.Min(values), slices.Max(values)
-	if least == most {
+	if len(values) < 2 || slices.Min(values) == slices.Max(values) {
 		return ""
 	}
+	least, most := slices.Min(values), slices.Max(values)
 	low, high := quantity(least, unit), quantity(most, unit)
 	const number = "-0123456789."
 	if suffix := strings.TrimLeft(high, number); suffix == strings.TrimLeft(low, number) {

@@ -78,7 +78,7 @@ func (r *report) overTime(id, title, about, label string, names ...string) secti
 	if s.Head == nil {
 		s.Rows = nil
 	}
-	if top == 0 || steady { // nothing that a plot would show
+	if top == 0 || end == 0 || steady { // nothing that a plot would show
 		return section{}
 	}
 	c.x, c.y = upTo("since the start", "s", end), linear(label, unit, 0, top)
