@@ -17,6 +17,9 @@ func plot(args []string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if len(pictures) == 0 {
+		return fmt.Errorf("%s has too little for a plot: measure for longer", args[0])
+	}
 	if err := os.MkdirAll(args[1], 0o755); err != nil {
 		return usageError{err}
 	}

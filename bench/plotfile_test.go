@@ -50,7 +50,11 @@ func TestPlotFiles(t *testing.T) {
 			}
 		})
 	}
+	little := save(t, &report{Schema: schema, Scenario: "echo", Summary: []summary{{Name: "f", Values: []float64{1}}}})
 	var out, errs strings.Builder
+	if code := program(t.Context(), []string{"plot", little, t.TempDir()}, &out, &errs); code != 1 || !strings.Contains(errs.String(), "too little for a plot") {
+		t.Errorf("exit code %d, %q", code, errs.String())
+	}
 	if code := program(t.Context(), []string{"plot", "/nowhere/f.json", t.TempDir()}, &out, &errs); code != 2 || !strings.Contains(errs.String(), "/nowhere/f.json") {
 		t.Errorf("exit code %d, %q", code, errs.String())
 	}
