@@ -1,10 +1,9 @@
 // draw() paints all that is shown of the model.
 import { CAMERA, DRIVE, isCalm } from './controls.js';
+import { drawHelm } from './helm.js';
 import { estopped, live, mayControl, mayDrive, model, online, otherDriver } from './model.js';
 import { $, put, UNKNOWN } from './page.js';
 import { drawRoom } from './room.js';
-
-export const driverName = ({ driver }) => (driver === model.me.id ? 'you' : driver || 'free');
 
 export function causeText({ cause }) {
   const known = {
@@ -13,8 +12,14 @@ export function causeText({ cause }) {
     fault: 'a GPIO line failed',
     estop: 'emergency stop',
     sensor: 'a sensor saw something ahead',
+    handover: 'the helm changed hands',
   };
-  return cause ? known[cause] || cause : 'none';
+  return known[cause] || cause;
+}
+
+function motionText(state) {
+  if (state.motion.left || state.motion.right) return 'drives';
+  return state.cause ? `stopped: ${causeText(state)}` : 'stands';
 }
 
 // A share of 1 in percent; small ones, as a servo's pulses are, with a decimal.
@@ -114,7 +119,7 @@ function notice({ quiet, refusal }) {
   if (alarm()) return ['', ''];
   if (refusal) return [refusal, 'warn'];
   if (!mayDrive()) return ['', ''];
-  if (otherDriver()) return [`${otherDriver()} drives; wait until it leaves or pauses`, 'warn'];
+  if (otherDriver()) return ['Ask for the helm to drive, or wait until it is free.', ''];
   return ['Hold an arrow to drive, let go to stop.', ''];
 }
 
@@ -138,20 +143,25 @@ export function draw(isHeld) {
   drawLines(known ? state.lines : null);
   drawSensors(known ? state.sensors : null);
   drawRoom(known ? state.sensors : null);
-  put($('driver'), known ? driverName(state) : UNKNOWN);
+  drawHelm();
   put($('viewers'), known ? String(state.viewers) : UNKNOWN);
-  put($('cause'), known ? causeText(state) : UNKNOWN);
+  put($('cause'), known ? motionText(state) : UNKNOWN);
   $('cause').toggleAttribute('data-alarm', Boolean(known && state.cause));
 
   put($('alarm'), alarm());
   const [text, kind] = notice(model);
   put($('notice'), text);
   $('notice').className = kind;
-  $('role-note').hidden = !online() || mayControl() || Boolean(alarm());
+  const watches = online() && !mayControl();
+  document.body.toggleAttribute('data-watches', watches);
+  $('login').hidden = !watches;
+  $('role-note').hidden = !watches || Boolean(alarm() || text);
 
   drawEmergency();
   $('speed').disabled = !mayDrive();
   for (const word of DRIVE) drawControl(word, mayDrive(), isHeld);
   for (const word of CAMERA) drawControl(word, mayControl() && !model.fault && !(state && !state.camera), isHeld);
-  $('say').disabled = $('send').disabled = !online();
+  $('say').disabled = $('send').disabled = !mayControl();
+  $('say').placeholder = watches ? 'only who may drive' : 'up 60';
+  $('name-save').disabled = !online();
 }

@@ -70,7 +70,7 @@ func TestLayout(t *testing.T) {
 				}
 			}
 			shoot("")
-			boxes := `[...document.querySelectorAll('.stage, .state, #notes, #speed, #estop, #room, .pad button, #sensors')].map((element) => {
+			boxes := `[...document.querySelectorAll('.stage, .state, #helm, #notes, #speed, #estop, #room, .pad button, #sensors')].map((element) => {
 				const {left, top, right, bottom} = element.getBoundingClientRect();
 				return {name: element.id || element.className, left, top, right, bottom};
 			})`
