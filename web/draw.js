@@ -17,9 +17,12 @@ export function causeText({ cause }) {
   return known[cause] || cause;
 }
 
-function motionText(state) {
-  if (state.motion.left || state.motion.right) return 'drives';
-  return state.cause ? `stopped: ${causeText(state)}` : 'stands';
+function drawCause(state) {
+  const stands = state && !state.motion.left && !state.motion.right;
+  const stopped = Boolean(stands && state.cause); // by itself
+  put($('cause-label'), stopped ? 'Stopped' : 'Car');
+  put($('cause'), !state ? UNKNOWN : stopped ? causeText(state) : stands ? 'stands' : 'drives');
+  $('cause').toggleAttribute('data-alarm', stopped);
 }
 
 // A share of 1 in percent; small ones, as a servo's pulses are, with a decimal.
@@ -145,15 +148,13 @@ export function draw(isHeld) {
   drawRoom(known ? state.sensors : null);
   drawHelm();
   put($('viewers'), known ? String(state.viewers) : UNKNOWN);
-  put($('cause'), known ? motionText(state) : UNKNOWN);
-  $('cause').toggleAttribute('data-alarm', Boolean(known && state.cause));
+  drawCause(known ? state : null);
 
   put($('alarm'), alarm());
   const [text, kind] = notice(model);
   put($('notice'), text);
   $('notice').className = kind;
   const watches = online() && !mayControl();
-  document.body.toggleAttribute('data-watches', watches);
   $('login').hidden = !watches;
   $('role-note').hidden = !watches || Boolean(alarm() || text);
 

@@ -34,7 +34,7 @@ function situation() {
   if (!model.state.driver) return 'free';
   const asks = claimant();
   if (!otherDriver()) return asks ? 'asked' : 'mine';
-  if (asks) return asks === model.me.id ? 'waiting' : 'rival';
+  if (asks && mayControl()) return asks === model.me.id ? 'waiting' : 'rival';
   return performance.now() - model.keptAt < REFUSAL_SHOWN ? 'refused' : 'other';
 }
 
