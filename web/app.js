@@ -90,9 +90,9 @@ const onOp = {
 
   error(frame) {
     const request = requests.answered(frame);
+    if (!request && frame.code === 'refused') return helm.refused();
     answered(request, { reply: `${frame.code}: ${frame.message}`, kind: 'bad', meaning: frame.code }, frame);
     if (frame.code === 'not_driver') controls.dropAll(); // who gets the helm later must press anew
-    if (!request && frame.code === 'refused') return helm.refused();
     model.refusal = frame.code === 'not_driver' && otherDriver() ? `${driverName(model.state)} drives: ask for the helm` : frame.message;
     model.refusedAt = performance.now();
   },

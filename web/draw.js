@@ -1,7 +1,7 @@
 // draw() paints all that is shown of the model.
 import { CAMERA, DRIVE, isCalm } from './controls.js';
-import { drawHelm } from './helm.js';
-import { estopped, live, mayControl, mayDrive, model, online, otherDriver } from './model.js';
+import { drawHelm, helmHint } from './helm.js';
+import { estopped, live, mayControl, mayDrive, model, online } from './model.js';
 import { $, put, UNKNOWN } from './page.js';
 import { drawRoom } from './room.js';
 
@@ -122,8 +122,7 @@ function notice({ quiet, refusal }) {
   if (alarm()) return ['', ''];
   if (refusal) return [refusal, 'warn'];
   if (!mayDrive()) return ['', ''];
-  if (otherDriver()) return ['Ask for the helm to drive, or wait until it is free.', ''];
-  return ['Hold an arrow to drive, let go to stop.', ''];
+  return [helmHint(), ''];
 }
 
 export function draw(isHeld) {

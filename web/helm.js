@@ -17,16 +17,19 @@ export const driverName = ({ driver, driver_name: name }) => (driver === model.m
 const claimant = () => (model.claim ? model.claim.from : model.state.claim || '');
 const claimantName = () => person(claimant(), model.claim?.name);
 
-// What is said of whom, and what the main button does.
+const HOW = 'Hold an arrow to drive, let go to stop.';
+const WAIT = 'Ask for the helm to drive, or wait until it is free.';
+
+// What is said of whom, what the main button does, and what one can do at all.
 const SITUATIONS = {
   unknown: () => ({ who: UNKNOWN, note: '' }),
-  free: () => ({ who: 'Nobody', note: 'drives' }),
-  mine: () => ({ who: 'You', note: 'have the helm', act: 'Give back', op: 'release' }),
-  asked: () => ({ who: claimantName(), note: 'asks for the helm', act: 'Give', op: 'grant' }),
-  other: () => ({ note: 'drives', act: 'Ask for the helm', op: 'claim' }),
-  refused: () => ({ note: 'keeps the helm', act: 'Ask for the helm', op: 'claim' }),
-  waiting: () => ({ note: 'is asked for the helm', act: 'Withdraw', op: 'release' }),
-  rival: () => ({ note: `drives; ${claimantName()} asks for the helm` }),
+  free: () => ({ who: 'Nobody', note: 'drives', hint: HOW }),
+  mine: () => ({ who: 'You', note: 'have the helm', act: 'Give back', op: 'release', hint: HOW }),
+  asked: () => ({ who: claimantName(), note: 'asks for the helm', act: 'Give', op: 'grant', hint: 'Without an answer it is given.' }),
+  other: () => ({ note: 'drives', act: 'Ask for the helm', op: 'claim', hint: WAIT }),
+  refused: () => ({ note: 'keeps the helm', act: 'Ask for the helm', op: 'claim', hint: WAIT }),
+  waiting: () => ({ note: 'is asked for the helm', act: 'Withdraw', op: 'release', hint: 'Without an answer the helm is yours.' }),
+  rival: () => ({ note: `drives; ${claimantName()} asks for the helm`, hint: 'Somebody else has asked for the helm: wait for the answer.' }),
 };
 
 function situation() {
@@ -44,11 +47,14 @@ function timeLeft() {
   return ms > 0 ? `${Math.ceil(ms / 1000)} s` : '';
 }
 
+export const helmHint = () => SITUATIONS[situation()]().hint || '';
+
 export function drawHelm() {
   const now = situation();
   const { who = driverName(model.state), note, act = '', op = '' } = SITUATIONS[now]();
   $('helm').dataset.situation = now;
   put($('helm-who'), who);
+  $('helm-who').title = who; // of which there may not be room for all
   put($('helm-note'), note);
   put($('helm-left'), timeLeft());
   put($('helm-act'), act);

@@ -66,6 +66,7 @@ func TestHelm(t *testing.T) {
 	// Another asks, thinks better of it, and is given the helm; all by keyboard.
 	cleo.tap('h')
 	ann.helm(cleo.id() + " asks for the helm")
+	cleo.helm("is asked for the helm")
 	cleo.tap('h')
 	ann.helm("You have the helm")
 	cleo.helm("(" + ann.id() + ") drives")

@@ -85,14 +85,10 @@ func TestLoginPage(t *testing.T) {
 	c := startClosed(t, "ROVERD_VIEW_TOKEN="+viewToken)
 	p := blank(t, chrome, chromedp.WithNewBrowserContext())
 	p.do(chromedp.Navigate(c.url))
-	asked := func(reason string) {
-		t.Helper()
-		p.until(fmt.Sprintf(`document.querySelector('.login #reason')?.textContent.includes(%q)`, reason))
-	}
-	asked("this car wants a token")
+	p.shows(".login #how", "takes a token")
 	p.until(`document.activeElement.id === 'token'`)
 	p.enter("a-wrong-token")
-	asked("the token is wrong")
+	p.until(`(document.querySelector('.login [role=alert]')?.textContent ?? '').includes('the token is wrong')`)
 	p.enter(viewToken)
 	p.until(`document.querySelector('#status')?.dataset.state === 'connected'`)
 	p.mayDrive(false)
@@ -155,4 +151,20 @@ func TestHostilePage(t *testing.T) {
 	}
 	mine.do(chromedp.Reload()) // in the same browser, with the same cookie
 	mine.mayDrive(true)
+}
+
+func TestLoginShots(t *testing.T) {
+	c := startClosed(t, "ROVERD_VIEW_TOKEN="+viewToken)
+	p := blank(t, chrome, chromedp.WithNewBrowserContext())
+	for name, viewport := range viewports {
+		p.do(viewport)
+		for _, scheme := range []string{"light", "dark"} {
+			p.colours(scheme)
+			p.do(chromedp.Navigate(c.url))
+			p.screenshot("/tmp/h-web-shots/login-" + name + "-" + scheme + ".png")
+		}
+	}
+	p.enter("a-wrong-token")
+	p.do(viewports["phone"])
+	p.screenshot("/tmp/h-web-shots/login-wrong.png")
 }

@@ -63,6 +63,9 @@ func TestRoom(t *testing.T) {
 	p.shows("#notice", "a sensor forbids to drive ahead: distance_m")
 	p.shows("#cause", "a sensor saw something ahead")
 	p.up('w')
+	// The log tells one answer from another, however often each came.
+	p.until(`['ack', 'blocked: '].every((answer) => [...document.querySelectorAll('#log span')].some((row) =>
+		/^up 100( ×\d+)? → /.test(row.textContent) && row.textContent.includes('→ ' + answer)))`)
 	eventually(t, "the page shows where the car has come to rest", func() bool {
 		at := c.state().Sensors
 		return *at["x_m"] > 2 && eval[bool](p, fmt.Sprintf(`
