@@ -18,10 +18,10 @@ export function causeText({ cause }) {
 }
 
 function drawCause(state) {
-  const stands = state && !state.motion.left && !state.motion.right;
-  const stopped = Boolean(stands && state.cause); // by itself
+  const stopped = Boolean(state && state.cause); // by itself
+  const doing = () => (state.motion.left || state.motion.right ? 'drives' : 'stands');
   put($('cause-label'), stopped ? 'Stopped' : 'Car');
-  put($('cause'), !state ? UNKNOWN : stopped ? causeText(state) : stands ? 'stands' : 'drives');
+  put($('cause'), stopped ? causeText(state) : state ? doing() : UNKNOWN);
   $('cause').toggleAttribute('data-alarm', stopped);
 }
 

@@ -86,8 +86,8 @@ export function createHelm(ask) {
   $('helm-keep').onclick = () => say('refuse');
   addEventListener('keydown', (event) => {
     if (event.repeat || event.ctrlKey || event.altKey || event.metaKey || isTyping()) return;
-    const button = document.querySelector(`#helm button[aria-keyshortcuts="${CSS.escape(event.key.toUpperCase())}"]`);
-    if (button && !button.hidden) button.click();
+    const key = event.key?.toUpperCase(); // what a browser fills in comes without one
+    [$('helm-act'), $('helm-keep')].find((button) => !button.hidden && button.ariaKeyShortcuts === key)?.click();
   });
 
   return {

@@ -5,7 +5,7 @@ import { $, recall, remember } from './page.js';
 // Returns the function that tells the server the name, when there is one.
 export function createName(ask) {
   const field = $('name');
-  const say = (name) => ask({ op: 'name', name }, `name ${name}`);
+  const say = (name) => ask({ op: 'name', name }, `name ${name}`.trim());
 
   $('name-form').onsubmit = (event) => {
     event.preventDefault();

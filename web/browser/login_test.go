@@ -100,7 +100,7 @@ func TestLoginPage(t *testing.T) {
 		}
 	}
 	p.enter("a-wrong-token")
-	p.until(`(document.querySelector('.login [role=alert]')?.textContent ?? '').includes('the token is wrong')`)
+	p.until(`(document.querySelector('.login [role=alert]')?.textContent ?? '').includes('the token is wrong') && document.activeElement.id === 'token'`)
 	p.enter(viewToken)
 	p.until(`document.querySelector('#status')?.dataset.state === 'connected'`)
 	p.mayDrive(false)
