@@ -8,10 +8,10 @@ import { drawRoom } from './room.js';
 export function causeText({ cause }) {
   const known = {
     ttl: `no command for ${model.me.ttl_ms} ms`,
-    disconnect: 'the driver’s connection was lost',
+    disconnect: 'the driver disconnected',
     fault: 'a GPIO line failed',
     estop: 'emergency stop',
-    sensor: 'a sensor saw something ahead',
+    sensor: 'something is in the way',
     handover: 'the helm changed hands',
   };
   return known[cause] || cause;

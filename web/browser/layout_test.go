@@ -192,3 +192,21 @@ func (p *tab) colours(scheme string) {
 	p.t.Helper()
 	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 }
+
+// TestCauseLayout has the car stop for every reason there is.
+func TestCauseLayout(t *testing.T) {
+	c := startCar(t, "")
+	r := startRelay(t, c.host())
+	p := open(t, chrome, "http://"+r.addr+"/", lostSocket)
+	boxes := parts(".stage, .state, #helm, #notes, .pad button")
+	for name, viewport := range viewports {
+		p.do(viewport)
+		before := eval[[]box](p, boxes)
+		for cause, text := range map[string]string{"ttl": "no command for 500 ms", "disconnect": "driver disconnected", "fault": "line failed",
+			"estop": "emergency stop", "sensor": "in the way", "handover": "changed hands", "": "stands"} {
+			r.say(`{"op":"state","seq":1,"driver":"","motion":{"left":0,"right":0},"camera":{"pan":0,"tilt":0},"estop":false,"cause":"` + cause + `","viewers":1,"lines":{},"sensors":{}}`)
+			p.shows("#cause", text)
+			p.wantSame(boxes, before, name+": "+text)
+		}
+	}
+}
