@@ -10,6 +10,7 @@ export function createLogin(ask, onControl) {
     ask({ op: 'auth', token }, 'auth', ({ role }) => {
       if (!role) return $('token').select(); // the error says why
       $('token').value = '';
+      $('token').blur(); // keys drive now
       model.me.role = role;
       if (!mayControl()) return;
       keep(token);
