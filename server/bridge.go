@@ -63,8 +63,8 @@ func (b *bridge) command(p *pilot, cmd hardware.Command, now time.Time) error {
 
 var stopNames = map[hardware.Kind]string{hardware.Stop: "stop", hardware.EStop: "estop", hardware.Reset: "reset"}
 
-// claim asks for the helm, and tells whether p has it.
-func (b *bridge) claim(p *pilot, now time.Time) (bool, error) {
+// claim asks for the helm, and tells how long it may take until p has it.
+func (b *bridge) claim(p *pilot, now time.Time) (time.Duration, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.settle(now)
@@ -72,12 +72,14 @@ func (b *bridge) claim(p *pilot, now time.Time) (bool, error) {
 	got := b.helm.claim(p, now)
 	b.changed(before, "it was free", "", now)
 	switch got {
+	case asked:
+		return b.helm.until.Sub(now), nil
 	case othersClaim:
-		return false, refusal("claimed", "%s has asked for the helm already", b.helm.claimant)
+		return 0, refusal("claimed", "%s has asked for the helm already", b.helm.claimant)
 	case stillRefused:
-		return false, refusal(isRefused, "%s keeps the helm: ask again in %s", b.helm.driver, b.helm.refusedUntil.Sub(now).Round(time.Second))
+		return 0, refusal(isRefused, "%s keeps the helm: ask again in %s", b.helm.driver, b.helm.refusedUntil.Sub(now).Round(time.Second))
 	}
-	return got == taken, nil
+	return 0, nil
 }
 
 // grant gives the helm from p to the claimant.

@@ -432,10 +432,13 @@ func appendResult(dst []byte, id int64, r hardware.Result) []byte {
 	return append(dst, '}')
 }
 
-// appendDone appends the ack of what is not for the car: applied tells whether it is done already.
-func appendDone(dst []byte, id int64, applied bool) []byte {
+// appendDone appends the ack of what is not for the car: it is done, or will be after a wait at the latest.
+func appendDone(dst []byte, id int64, wait time.Duration) []byte {
 	dst = appendID(append(dst, `{"op":"ack"`...), id)
-	return append(strconv.AppendBool(append(dst, `,"applied":`...), applied), '}')
+	if wait > 0 {
+		return fmt.Appendf(dst, `,"applied":false,"ms":%d}`, wait.Milliseconds())
+	}
+	return append(dst, `,"applied":true}`...)
 }
 
 func appendPong(dst []byte, id int64) []byte {

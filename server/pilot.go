@@ -107,7 +107,7 @@ func (p *pilot) obey(r request, at time.Time) error {
 		return p.auth(r.id, r.text, at)
 	case opName:
 		bridge.rename(p, r.text)
-		p.done(r.id, true)
+		p.done(r.id, 0)
 		return nil
 	}
 	if p.role != control {
@@ -115,9 +115,9 @@ func (p *pilot) obey(r request, at time.Time) error {
 	}
 	switch r.op {
 	case opClaim:
-		taken, err := bridge.claim(p, at)
+		wait, err := bridge.claim(p, at)
 		if err == nil {
-			p.done(r.id, taken)
+			p.done(r.id, wait)
 		}
 		return err
 	case opRelease:
@@ -179,12 +179,12 @@ func (p *pilot) Done(cmd hardware.Command, r hardware.Result) {
 
 func (p *pilot) doneUnless(id int64, err error) error {
 	if err == nil {
-		p.done(id, true)
+		p.done(id, 0)
 	}
 	return err
 }
 
-func (p *pilot) done(id int64, applied bool) { p.say(appendDone(p.deck.scratch[:0], id, applied)) }
+func (p *pilot) done(id int64, wait time.Duration) { p.say(appendDone(p.deck.scratch[:0], id, wait)) }
 
 func (p *pilot) refuse(id int64, err error) { p.say(appendError(p.deck.scratch[:0], id, err)) }
 

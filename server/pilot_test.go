@@ -120,7 +120,7 @@ func TestClaim(t *testing.T) {
 		t.Errorf("the refusal is %q", m.Message)
 	}
 	bob.send(`{"op":"claim","id":1}`)
-	if m := bob.expect("ack", isAck); m.Applied || m.ID != "1" {
+	if m := bob.expect("ack", isAck); m.Applied || m.ID != "1" || m.MS <= 0 || m.MS > 10_000 {
 		t.Errorf("the claim is answered with %+v", m)
 	}
 	if m := ann.expect("claim", func(m message) bool { return m.Op == "claim" }); m.From != bobHello.ID || m.Name != "Bob" || m.MS != 10_000 {

@@ -130,6 +130,9 @@ func (s *server) refusePage(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(refusal.Status)
+	if err == errNoToken {
+		refusal.Reason = "" // the page itself says so
+	}
 	web.Login.Execute(w, refusal.Reason)
 }
 

@@ -1,34 +1,51 @@
-// The page that drives the car: one WebSocket, the words said on it and their
-// answers. The parts around it are modules, each named after what it is.
-import { createControls } from './controls.js';
-import { causeText, draw, driverName } from './draw.js';
+// The page that drives the car: one WebSocket, what is asked on it and answered.
+// The parts around it are modules, each named after what it is.
+import { createControls, DRIVE } from './controls.js';
+import { causeText, draw } from './draw.js';
+import { createDrive } from './drive.js';
+import { createHelm, driverName } from './helm.js';
 import { createLink } from './link.js';
-import { model, online } from './model.js';
+import { createLogin } from './login.js';
+import { model, online, otherDriver } from './model.js';
+import { createName } from './name.js';
 import { $ } from './page.js';
 import { offerPicture } from './picture.js';
+import { createRequests } from './requests.js';
 import { forgetRoom } from './room.js';
 import { createTalk, log } from './talk.js';
 
 // All times in milliseconds.
-const QUIET = 1500; // words are out this long without an answer: tell the user
-const DEAD = 5000; // and this long: give the connection up
+const QUIET = 1500; // an answer is due for this long: tell the user
+const DEAD = 5000; // and for this long: give the connection up
 const REFUSAL_SHOWN = 4000;
 
-// The server answers every word once, in the order it dealt with them.
-const answers = []; // for each word not yet answered: where to write its answer
-let unanswered = 0; // when the oldest of them left, 0 when none is out
+const requests = createRequests((text) => {
+  if (online()) link.send(text);
+  return online();
+});
+const { ask, say } = requests;
+const drive = createDrive(ask);
 
-function send(text) {
-  if (!online()) return;
-  link.send(text);
-  answers.push(log.sent(text));
-  unanswered = unanswered || performance.now();
+// What the controls ask for. The camera's steps go as words: only the server knows
+// how large they are, and how far it turns.
+function send(word) {
+  if (word !== 'stop' && DRIVE.includes(word)) drive(word);
+  else if (word.startsWith('cam_')) say(word);
+  else ask({ op: word });
 }
 
-function answered(text, kind) {
-  unanswered = 0;
+// Writes an answer beside what was asked, or by itself.
+function answered(request, answer, frame) {
   model.quiet = false;
-  (answers.shift() || log.note)(text, kind);
+  if (!request) return log.note(answer.reply, answer.kind);
+  request.write(answer);
+  request.then(frame);
+}
+
+// What an ack says: of the car, of the helm, of a token.
+function ackText({ applied, us, role }) {
+  if (us === undefined) return role ? `your role: ${role}` : applied ? 'done' : 'asked';
+  return applied ? `ack ${us} µs` : 'overtaken by a newer word';
 }
 
 const show = () => draw(controls.isHeld);
@@ -41,14 +58,18 @@ const onOp = {
     onLink('connected', `Connected as ${frame.id}`);
     offerPicture(frame.camera_url);
     forgetRoom();
+    tellName();
   },
 
   state(frame) {
     const before = model.state;
     model.state = frame;
     model.fault = frame.fault || '';
+    const request = requests.answeredByState();
+    if (request) answered(request, { reply: `state ${frame.seq}`, kind: 'good', meaning: 'state' }, frame);
     if (frame.estop) controls.dropDrive(); // what is held must be pressed anew after it
     if (!before) return; // how things stand at first is no change
+    helm.changed(before);
     if (frame.driver !== before.driver) log.note(`driver: ${driverName(frame)}`);
     if (frame.cause && frame.cause !== before.cause) log.note(`stopped: ${causeText(frame)}`, 'warn');
     if (frame.fault && frame.fault !== before.fault) log.note(`fault: ${frame.fault}`, 'bad');
@@ -58,14 +79,26 @@ const onOp = {
   },
 
   ack(frame) {
-    answered(frame.applied ? `ack ${frame.us} µs` : 'overtaken by a newer word', 'good');
+    const reply = ackText(frame);
+    answered(requests.answered(frame), { reply, kind: 'good', meaning: frame.applied ? 'ack' : reply }, frame);
     if (frame.applied) model.refusal = ''; // it is no longer true of what the car does
   },
 
+  pong(frame) {
+    answered(requests.answered(frame), { reply: 'pong', kind: 'good', meaning: 'pong' }, frame);
+  },
+
   error(frame) {
-    answered(`${frame.code}: ${frame.message}`, 'bad');
-    model.refusal = frame.message;
+    const request = requests.answered(frame);
+    if (!request && frame.code === 'refused') return helm.refused();
+    answered(request, { reply: `${frame.code}: ${frame.message}`, kind: 'bad', meaning: frame.code }, frame);
+    if (frame.code === 'not_driver') controls.dropAll(); // who gets the helm later must press anew
+    model.refusal = frame.code === 'not_driver' && otherDriver() ? `${driverName(model.state)} drives: ask for the helm` : frame.message;
     model.refusedAt = performance.now();
+  },
+
+  claim(frame) {
+    helm.asked(frame);
   },
 };
 
@@ -73,10 +106,10 @@ function onLink(state, text) {
   model.link = state;
   model.linkText = text;
   if (!online()) {
-    model.me = model.state = null;
+    model.me = model.state = model.claim = null;
     model.refusal = '';
     model.quiet = false;
-    unanswered = answers.length = 0;
+    requests.forget();
     controls.releaseAll(); // what was held before a loss must be pressed anew after it
     log.note(text, state === 'disconnected' ? 'bad' : 'note');
   }
@@ -89,11 +122,14 @@ const link = createLink(onLink, (frame) => {
   show();
 });
 const controls = createControls(send, show);
-createTalk(send);
+const helm = createHelm(ask);
+const tellName = createName(ask);
+createLogin(ask, tellName);
+createTalk(say);
 
 // A socket can hang without ever closing; only the missing answers tell.
 setInterval(() => {
-  const silence = unanswered && performance.now() - unanswered;
+  const silence = requests.silence();
   if (silence > DEAD) return link.lose();
   if (silence > QUIET && !model.quiet) log.note('no answer from the car', 'bad');
   model.quiet = silence > QUIET;

@@ -1,8 +1,8 @@
 // What drives: the buttons and keys that are held, and the emergency stop.
 import { createHold } from './hold.js';
 import { estopped, mayControl, model, otherDriver } from './model.js';
-import { $ } from './page.js';
-import { percent, typeSpeed } from './speed.js';
+import { $, isTyping } from './page.js';
+import { typeSpeed } from './speed.js';
 
 export const DRIVE = ['up', 'left', 'stop', 'right', 'back'];
 export const CAMERA = ['cam_up', 'cam_left', 'cam_init', 'cam_right', 'cam_down'];
@@ -21,7 +21,7 @@ const CALM = 1000; // who hits the emergency stop twice must not have reset it
 export function createControls(send, onChange) {
   const drive = createHold(
     () => model.me.ttl_ms / 4,
-    (word) => send(word === 'stop' ? word : `${word} ${percent()}`),
+    send,
     () => {
       if (!otherDriver()) send('stop'); // what was refused needs none, and the other's car would stop
     },
@@ -86,7 +86,7 @@ export function createControls(send, onChange) {
       // The key is the browser's, and a held one's keyup may never come.
       return releaseWhere((source) => source.startsWith('key'));
     }
-    if (!document.activeElement.matches('input[type="text"]') && typeSpeed(event.code)) return;
+    if (!isTyping() && typeSpeed(event.code)) return;
     const word = wordOfKey(event.code);
     if (!word) return;
     event.preventDefault();
@@ -105,6 +105,10 @@ export function createControls(send, onChange) {
     isHeld: (word) => drive.has(word) || look.has(word),
     releaseAll,
     dropDrive: drive.drop,
+    dropAll() {
+      drive.drop();
+      look.drop();
+    },
   };
 }
 

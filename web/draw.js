@@ -1,20 +1,28 @@
 // draw() paints all that is shown of the model.
 import { CAMERA, DRIVE, isCalm } from './controls.js';
-import { estopped, live, mayControl, mayDrive, model, online, otherDriver } from './model.js';
+import { drawHelm, helmHint } from './helm.js';
+import { estopped, live, mayControl, mayDrive, model, online } from './model.js';
 import { $, put, UNKNOWN } from './page.js';
 import { drawRoom } from './room.js';
-
-export const driverName = ({ driver }) => (driver === model.me.id ? 'you' : driver || 'free');
 
 export function causeText({ cause }) {
   const known = {
     ttl: `no command for ${model.me.ttl_ms} ms`,
-    disconnect: 'the driver’s connection was lost',
+    disconnect: 'the driver disconnected',
     fault: 'a GPIO line failed',
     estop: 'emergency stop',
-    sensor: 'a sensor saw something ahead',
+    sensor: 'something is in the way',
+    handover: 'the helm changed hands',
   };
-  return cause ? known[cause] || cause : 'none';
+  return known[cause] || cause;
+}
+
+function drawCause(state) {
+  const stopped = Boolean(state && state.cause); // by itself
+  const doing = () => (state.motion.left || state.motion.right ? 'drives' : 'stands');
+  put($('cause-label'), stopped ? 'Stopped' : 'Car');
+  put($('cause'), stopped ? causeText(state) : state ? doing() : UNKNOWN);
+  $('cause').toggleAttribute('data-alarm', stopped);
 }
 
 // A share of 1 in percent; small ones, as a servo's pulses are, with a decimal.
@@ -114,8 +122,7 @@ function notice({ quiet, refusal }) {
   if (alarm()) return ['', ''];
   if (refusal) return [refusal, 'warn'];
   if (!mayDrive()) return ['', ''];
-  if (otherDriver()) return [`${otherDriver()} drives; wait until it leaves or pauses`, 'warn'];
-  return ['Hold an arrow to drive, let go to stop.', ''];
+  return [helmHint(), ''];
 }
 
 export function draw(isHeld) {
@@ -138,20 +145,23 @@ export function draw(isHeld) {
   drawLines(known ? state.lines : null);
   drawSensors(known ? state.sensors : null);
   drawRoom(known ? state.sensors : null);
-  put($('driver'), known ? driverName(state) : UNKNOWN);
+  drawHelm();
   put($('viewers'), known ? String(state.viewers) : UNKNOWN);
-  put($('cause'), known ? causeText(state) : UNKNOWN);
-  $('cause').toggleAttribute('data-alarm', Boolean(known && state.cause));
+  drawCause(known ? state : null);
 
   put($('alarm'), alarm());
   const [text, kind] = notice(model);
   put($('notice'), text);
   $('notice').className = kind;
-  $('role-note').hidden = !online() || mayControl() || Boolean(alarm());
+  const watches = online() && !mayControl();
+  $('login').hidden = !watches;
+  $('role-note').hidden = !watches || Boolean(alarm() || text);
 
   drawEmergency();
   $('speed').disabled = !mayDrive();
   for (const word of DRIVE) drawControl(word, mayDrive(), isHeld);
   for (const word of CAMERA) drawControl(word, mayControl() && !model.fault && !(state && !state.camera), isHeld);
-  $('say').disabled = $('send').disabled = !online();
+  $('say').disabled = $('send').disabled = !mayControl();
+  $('say').placeholder = watches ? 'only who may drive' : 'up 60';
+  $('name-save').disabled = !online();
 }

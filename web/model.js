@@ -5,6 +5,8 @@ export const model = {
   link: 'connecting', linkText: '', // #status: its data-state and its words
   me: null, // the welcome frame of this connection
   state: null, // its newest state frame
+  claim: null, // for the helm, if it is ours or we have to answer it: from, name, until
+  keptAt: -Infinity, // when the driver refused ours
   estoppedAt: -Infinity, // when the emergency stop was seen to come
   quiet: false, // words are out and no answer came
   refusal: '', refusedAt: 0, // the newest error, shown for a while
@@ -17,5 +19,5 @@ export const live = () => Boolean(online() && model.state && !model.quiet);
 export const mayControl = () => online() && model.me.role === 'control';
 export const estopped = () => Boolean(model.state && model.state.estop);
 export const mayDrive = () => mayControl() && !estopped() && !model.fault;
-// The name of another who drives, or ''.
+// The id of another who drives, or ''.
 export const otherDriver = () => (model.state && model.state.driver !== model.me.id ? model.state.driver : '');

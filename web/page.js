@@ -9,6 +9,9 @@ export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// Whether keys write into a field now.
+export const isTyping = () => document.activeElement.matches('input:not([type="range"])');
+
 // A browser may refuse to keep data; what is set then lasts for this visit.
 export function remember(name, text) {
   try {

@@ -17,10 +17,10 @@ export const log = (() => {
     return row;
   }
 
-  function write(line, kind) {
+  function write(line) {
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 30;
     line.row = line.row || begin();
-    line.row.className = kind;
+    line.row.className = line.kind;
     const times = line.count > 1 ? ` ×${line.count}` : '';
     put(line.row.lastChild, line.text + times + (line.reply ? ` → ${line.reply}` : ''));
     if (atEnd) list.scrollTop = list.scrollHeight; // follow only a reader at the end
@@ -32,22 +32,34 @@ export const log = (() => {
   };
 
   return {
-    note: (text, kind = 'note') => write({ text }, kind),
-    // Returns the function that writes the answer beside the word.
+    note: (text, kind = 'note') => write({ text, kind }),
+    // Returns the function that writes the answer beside the word. Answers that mean
+    // the same are counted, too; another begins a line of its own.
     sent(text) {
       const topic = text.startsWith('cam_') ? 'camera' : 'drive';
-      let line = last[topic];
-      if (!line || line.text !== text || Date.now() - line.at > COLLAPSE) line = last[topic] = { text, count: 0 };
+      const count = (isMeant) => {
+        if (!isMeant(last[topic] || {})) last[topic] = { text, count: 0, kind: 'good' };
+        last[topic].count += 1;
+        return last[topic];
+      };
+      let line = count((one) => one.text === text && Date.now() - one.at < COLLAPSE);
       line.at = Date.now();
-      line.count += 1;
-      write(line, 'good');
-      return (reply, kind) => write(Object.assign(line, { reply }), kind);
+      write(line);
+      return ({ reply, kind, meaning }) => {
+        if (line.meaning && line.meaning !== meaning) {
+          line.count -= 1;
+          write(line);
+          line = count((one) => one.text === text && one.meaning === meaning);
+          line.at = Date.now();
+        }
+        write(Object.assign(line, { reply, kind, meaning }));
+      };
     },
   };
 })();
 
 // Lets the words be typed, and those before brought back with the arrow keys.
-export function createTalk(send) {
+export function createTalk(say) {
   const typed = [''];
   let typedAt = 0; // where the arrow keys stand in it
 
@@ -55,7 +67,7 @@ export function createTalk(send) {
     event.preventDefault();
     const text = $('say').value.trim();
     if (!text) return;
-    send(text);
+    say(text);
     typed.splice(-1, 1, text, '');
     typedAt = typed.length - 1;
     $('say').value = '';

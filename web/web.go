@@ -14,5 +14,5 @@ var Files embed.FS
 //go:embed login.html
 var login string
 
-// Login is the page of who has no token, or a wrong one. It is executed with the reason.
+// Login is the page of who has no token, or a wrong one. It is executed with what is wrong, if anything was shown.
 var Login = template.Must(template.New("login").Parse(login))

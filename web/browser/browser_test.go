@@ -283,13 +283,13 @@ func TestTwoDrivers(t *testing.T) {
 	second := open(t, chrome, c.url, "")
 	first.press("#up")
 	driving := c.wantSteady(forward)
-	first.shows("#driver", "you")
-	second.shows("#driver", driving.Driver)
-	second.shows("#notice", driving.Driver+" drives; wait")
+	first.shows("#helm-who", "You")
+	second.shows("#helm-who", driving.Driver)
+	second.shows("#notice", "Ask for the helm")
 
 	second.press("#back")
-	second.shows("#log", "not_driver: "+driving.Driver+" drives; wait")
-	second.shows("#notice", driving.Driver+" drives; wait until it leaves or has been silent")
+	second.shows("#log", "back 60 → not_driver: "+driving.Driver+" drives; send claim")
+	second.shows("#notice", driving.Driver+" drives: ask for the helm")
 	c.wantSteady(forward)
 	second.release("#back")
 	if eval[bool](second, `[...document.querySelectorAll('#log span')].some((row) => /^stop( |$)/.test(row.textContent))`) {
@@ -303,7 +303,7 @@ func TestTwoDrivers(t *testing.T) {
 	if err := chromedp.Cancel(first.ctx); err != nil {
 		t.Fatal(err)
 	}
-	second.shows("#driver", "free")
+	second.shows("#helm-who", "Nobody")
 	second.press("#back")
 	c.wantSteady(backward)
 }

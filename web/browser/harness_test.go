@@ -110,7 +110,10 @@ func eventually(t *testing.T, what string, ok func() bool) {
 type car struct {
 	t      *testing.T
 	config string
+	args   []string // besides where it is
+	env    []string // of tokens
 	url    string
+	token  string // with which one may drive, if it takes one
 	cmd    *exec.Cmd
 }
 
@@ -142,18 +145,30 @@ func startCar(t *testing.T, camera string) *car {
 // room.
 func startWired(t *testing.T, wiring, camera string) *car {
 	t.Helper()
-	c := &car{t: t, config: filepath.Join(t.TempDir(), "roverd.toml")}
+	return serve(&car{t: t, args: []string{"-open"}}, wiring, camera)
+}
+
+// startClosed starts roverd for those who have a token: to drive the one that it makes, to watch one of env or none.
+func startClosed(t *testing.T, env ...string) *car {
+	t.Helper()
+	return serve(&car{t: t, env: env}, wiring, "")
+}
+
+func serve(c *car, wiring, camera string) *car {
+	c.t.Helper()
+	c.config = filepath.Join(c.t.TempDir(), "roverd.toml")
 	if err := os.WriteFile(c.config, fmt.Appendf(nil, "%s\n[camera]\nurl = %q\n", wiring, camera), 0o600); err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	c.start("127.0.0.1:0")
-	t.Cleanup(c.kill)
+	c.t.Cleanup(c.kill)
 	return c
 }
 
 func (c *car) start(addr string) {
 	c.t.Helper()
-	c.cmd = exec.Command(roverd, "-open", "-addr", addr, "-config", c.config, "-log-level", "warn")
+	c.cmd = exec.Command(roverd, append(c.args, "-addr", addr, "-config", c.config, "-log-level", "warn")...)
+	c.cmd.Env = append(os.Environ(), c.env...)
 	c.cmd.Stderr = os.Stderr
 	stdout, err := c.cmd.StdoutPipe()
 	if err == nil {
@@ -166,8 +181,12 @@ func (c *car) start(addr string) {
 	if n, _ := fmt.Sscanf(line, "open %s in a browser", &c.url); n != 1 {
 		c.t.Fatalf("roverd said %q (%v), not where its page is", line, err)
 	}
+	c.url, c.token, _ = strings.Cut(c.url, "?token=")
 	go io.Copy(io.Discard, stdout)
 }
+
+// login is the address with the token, as roverd prints it.
+func (c *car) login() string { return c.url + "?token=" + c.token }
 
 func (c *car) kill() {
 	c.cmd.Process.Kill()
@@ -186,6 +205,7 @@ func (c *car) host() string {
 type state struct {
 	Seq     int
 	Driver  string
+	Claim   string
 	Motion  struct{ Left, Right float64 }
 	Estop   bool
 	Cause   string
@@ -208,7 +228,14 @@ func (s state) lines() string {
 
 func (c *car) state() (s state) {
 	c.t.Helper()
-	response, err := (&http.Client{Timeout: patience}).Get(c.url + "state")
+	request, err := http.NewRequest(http.MethodGet, c.url+"state", nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if c.token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	response, err := (&http.Client{Timeout: patience}).Do(request)
 	if err != nil {
 		c.t.Fatal(err)
 	}

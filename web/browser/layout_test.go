@@ -1,11 +1,13 @@
 package browser
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -47,6 +49,44 @@ type box struct {
 	Left, Top, Right, Bottom float64
 }
 
+// parts is where the elements of a selector are, in JavaScript.
+func parts(selector string) string {
+	return fmt.Sprintf(`[...document.querySelectorAll(%q)].map((element) => {
+		const {left, top, right, bottom} = element.getBoundingClientRect();
+		return {name: element.id || element.className, left, top, right, bottom};
+	})`, selector)
+}
+
+// inSight checks that boxes are on the screen, with nothing over those elements that one touches.
+func (p *tab) inSight(boxes, touched string) {
+	p.t.Helper()
+	outside := boxes + `.filter((box) => box.left === box.right || box.left < 0 || box.top < 0 || box.right > innerWidth || box.bottom > innerHeight)
+		.map((box) => box.name)`
+	if out := eval[[]string](p, outside); len(out) > 0 {
+		p.t.Errorf("out of sight: %q", out)
+	}
+	covered := fmt.Sprintf(`[...document.querySelectorAll(%q)].filter((element) => element.checkVisibility()).filter((element) => {
+		const {left, top, right, bottom} = element.getBoundingClientRect();
+		return ![top + 4, bottom - 4].every((y) => element.contains(document.elementFromPoint((left + right) / 2, y)));
+	}).map((element) => element.id)`, touched)
+	if under := eval[[]string](p, covered); len(under) > 0 {
+		p.t.Errorf("under something else: %q", under)
+	}
+	if wide := eval[int](p, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
+		p.t.Errorf("the page is %d pixels too wide", wide)
+	}
+}
+
+// wantSame checks that boxes are where they were before something happened.
+func (p *tab) wantSame(boxes string, before []box, what string) {
+	p.t.Helper()
+	for i, after := range eval[[]box](p, boxes) {
+		if after != before[i] {
+			p.t.Errorf("%s makes the page jump from %v to %v", what, before[i], after)
+		}
+	}
+}
+
 // TestLayout looks for what is out of sight or jumps, and saves what the page looks like in ROVERD_SCREENSHOTS, if that
 // is set. Two of the pictures are in web/, for the README.
 func TestLayout(t *testing.T) {
@@ -70,39 +110,18 @@ func TestLayout(t *testing.T) {
 				}
 			}
 			shoot("")
-			boxes := `[...document.querySelectorAll('.stage, .state, #notes, #speed, #estop, #room, .pad button, #sensors')].map((element) => {
-				const {left, top, right, bottom} = element.getBoundingClientRect();
-				return {name: element.id || element.className, left, top, right, bottom};
-			})`
+			boxes := parts(".stage, .state, #helm, #notes, #speed, #estop, #room, .pad button, #sensors")
 			if name == "small-phone" {
 				boxes = strings.Replace(boxes, ", #sensors", "", 1) // for which it has no room
 			}
-			outside := boxes + `.filter((box) => box.left === box.right || box.left < 0 || box.top < 0 || box.right > innerWidth || box.bottom > innerHeight)
-				.map((box) => box.name)`
-			if out := eval[[]string](p, outside); len(out) > 0 {
-				t.Errorf("out of sight: %q", out)
-			}
-			const covered = `[...document.querySelectorAll('.pad button, #speed, #estop, #connect')].filter((element) => {
-				const {left, top, right, bottom} = element.getBoundingClientRect();
-				return ![top + 4, bottom - 4].every((y) => element.contains(document.elementFromPoint((left + right) / 2, y)));
-			}).map((element) => element.id)`
-			if under := eval[[]string](p, covered); len(under) > 0 {
-				t.Errorf("under something else: %q", under)
-			}
-			if wide := eval[int](p, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
-				t.Errorf("the page is %d pixels too wide", wide)
-			}
+			p.inSight(boxes, ".pad button, #speed, #estop, #connect, #helm button")
 
 			before := eval[[]box](p, boxes)
 			p.tap(escape)
 			p.shows("#alarm", "Emergency stop")
 			p.until(calm)
 			shoot("-estop")
-			for i, after := range eval[[]box](p, boxes) {
-				if after != before[i] {
-					t.Errorf("the emergency stop makes the page jump from %v to %v", before[i], after)
-				}
-			}
+			p.wantSame(boxes, before, "the emergency stop")
 			eval[any](p, `scrollTo(0, 1e6)`)
 			if eval[bool](p, `(({top, bottom}) => top < 0 || bottom > innerHeight)(document.querySelector('#estop').getBoundingClientRect())`) {
 				t.Error("the emergency stop scrolls out of sight")
@@ -110,5 +129,84 @@ func TestLayout(t *testing.T) {
 			shoot("-scrolled")
 			p.up(arrowUp)
 		})
+	}
+}
+
+// TestHelmLayout has two ask each other for the helm, and a third watch.
+func TestHelmLayout(t *testing.T) {
+	for name, viewport := range viewports {
+		t.Run(name, func(t *testing.T) {
+			host := startCamera(t)
+			c := serve(&car{t: t}, "", "http://"+host+"/?action=stream")
+			ann, bob, watcher := open(t, chrome, c.login(), "", host), open(t, chrome, c.login(), "", host), open(t, chrome, c.url, "", host)
+			boxes := parts(".stage, .state, #helm, #notes, .speed, #estop, .pad button")
+			places := map[*tab][]box{}
+			for _, p := range []*tab{ann, bob, watcher} {
+				p.do(viewport)
+				p.until(pictureShown)
+				eval[any](p, `document.querySelector('#name').focus()`)
+				p.do(chromedp.KeyEvent("A name of 32 letters, no more 32\r"))
+				eval[any](p, `scrollTo(0, 0)`)
+				places[p] = eval[[]box](p, boxes)
+			}
+			check := func(what string) {
+				t.Helper()
+				for p, before := range places {
+					eval[any](p, `scrollTo(0, 0)`)
+					p.inSight(boxes, ".pad button, #speed, #estop, #connect, #helm button, #token")
+					p.wantSame(boxes, before, what)
+				}
+				dir := os.Getenv("ROVERD_SCREENSHOTS")
+				for who, p := range map[string]*tab{"ann": ann, "bob": bob, "watcher": watcher} {
+					if dir != "" {
+						for _, scheme := range []string{"light", "dark"} {
+							p.colours(scheme)
+							p.until(`document.getAnimations().length === 0`)
+							p.screenshot(filepath.Join(dir, "helm-"+name+"-"+what+"-"+who+"-"+scheme+".png"))
+						}
+					}
+				}
+			}
+			check("free")
+			ann.down('a', false) // and hold it: the helm must not fall free
+			bob.helm("drives")
+			check("driving")
+			bob.tap('h')
+			ann.helm("asks for the helm")
+			check("claim")
+			ann.tap('n')
+			bob.helm("keeps the helm")
+			check("refusal")
+			bob.tap('w')
+			bob.shows("#notice", "ask for the helm")
+			check("not-driver")
+			watcher.enter("a-wrong-token")
+			watcher.shows("#notice", "the token is wrong")
+			check("wrong-token")
+		})
+	}
+}
+
+// colours has the page think that the user likes light or dark ones.
+func (p *tab) colours(scheme string) {
+	p.t.Helper()
+	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+}
+
+// TestCauseLayout has the car stop for every reason there is.
+func TestCauseLayout(t *testing.T) {
+	c := startCar(t, "")
+	r := startRelay(t, c.host())
+	p := open(t, chrome, "http://"+r.addr+"/", lostSocket)
+	boxes := parts(".stage, .state, #helm, #notes, .pad button")
+	for name, viewport := range viewports {
+		p.do(viewport)
+		before := eval[[]box](p, boxes)
+		for cause, text := range map[string]string{"ttl": "no command for 500 ms", "disconnect": "driver disconnected", "fault": "line failed",
+			"estop": "emergency stop", "sensor": "in the way", "handover": "changed hands", "": "stands"} {
+			r.say(`{"op":"state","seq":1,"driver":"","motion":{"left":0,"right":0},"camera":{"pan":0,"tilt":0},"estop":false,"cause":"` + cause + `","viewers":1,"lines":{},"sensors":{}}`)
+			p.shows("#cause", text)
+			p.wantSame(boxes, before, name+": "+text)
+		}
 	}
 }

@@ -18,7 +18,7 @@ func TestSensors(t *testing.T) {
 		return eval[string](p, fmt.Sprintf(`[...document.querySelectorAll('%s li')].map((row) => row.firstChild.textContent + '=' + row.lastChild.textContent).join()`, list))
 	}
 	say(`"distance_m":0.841,"front_left_m":null,"battery_v":7.4,"left_mps":0.48,"x_m":1,"y_m":2,"heading_deg":-30.2,"pitch_deg":-0.4,"bumper":1`)
-	p.shows("#cause", "a sensor saw something ahead")
+	p.shows("#cause", "something is in the way")
 	if got, want := rows("#sensors"), "distance=0.84 m,front left=–,battery=7.40 V,left=0.48 m/s,x=1.00 m,y=2.00 m,heading=-30°,pitch=0°,bumper=1"; got != want {
 		t.Errorf("the sensors are %q, not %q", got, want)
 	}
@@ -61,8 +61,11 @@ func TestRoom(t *testing.T) {
 	p.tap('0')
 	p.down('w', false)
 	p.shows("#notice", "a sensor forbids to drive ahead: distance_m")
-	p.shows("#cause", "a sensor saw something ahead")
+	p.shows("#cause", "something is in the way")
 	p.up('w')
+	// The log tells one answer from another, however often each came.
+	p.until(`['ack', 'blocked: '].every((answer) => [...document.querySelectorAll('#log span')].some((row) =>
+		/^up 100( ×\d+)? → /.test(row.textContent) && row.textContent.includes('→ ' + answer)))`)
 	eventually(t, "the page shows where the car has come to rest", func() bool {
 		at := c.state().Sensors
 		return *at["x_m"] > 2 && eval[bool](p, fmt.Sprintf(`
