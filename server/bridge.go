@@ -73,7 +73,7 @@ func (b *bridge) claim(p *pilot, now time.Time) (time.Duration, error) {
 	b.changed(before, "it was free", "", now)
 	switch got {
 	case asked:
-		return b.helm.until.Sub(now), nil
+		return b.helm.next().Sub(now), nil
 	case othersClaim:
 		return 0, refusal("claimed", "%s has asked for the helm already", b.helm.claimant)
 	case stillRefused:
@@ -181,7 +181,7 @@ func (b *bridge) changed(before helm[*pilot], why, cause string, now time.Time) 
 	}
 	if h.claimant != nil && h.claimant != before.claimant {
 		b.audit.add(event{What: "claim", Who: h.claimant.String(), Before: h.driver.String()})
-		h.driver.deck.answer(answer{pilot: h.driver, message: encodeClaim(h.claimant.String(), h.claimant.name)})
+		h.driver.deck.answer(answer{pilot: h.driver, message: encodeClaim(h.claimant.String(), h.claimant.name, h.next().Sub(now))})
 	}
 	b.tell()
 }

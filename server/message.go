@@ -452,13 +452,13 @@ func appendRole(dst []byte, id int64, r role) []byte {
 }
 
 // encodeClaim tells the driver that it is asked for the helm.
-func encodeClaim(from, name string) []byte {
+func encodeClaim(from, name string, wait time.Duration) []byte {
 	return encode(struct {
 		Op   string `json:"op"`
 		From string `json:"from"`
 		Name string `json:"name,omitempty"`
-		MS   int64  `json:"ms"` // until it goes through by itself
-	}{"claim", from, name, claimTime.Milliseconds()})
+		MS   int64  `json:"ms"` // until it goes through by itself; a driver who drives meanwhile may have longer
+	}{"claim", from, name, wait.Milliseconds()})
 }
 
 func appendError(dst []byte, id int64, err error) []byte {

@@ -123,7 +123,7 @@ func TestClaim(t *testing.T) {
 	if m := bob.expect("ack", isAck); m.Applied || m.ID != "1" || m.MS <= 0 || m.MS > 10_000 {
 		t.Errorf("the claim is answered with %+v", m)
 	}
-	if m := ann.expect("claim", func(m message) bool { return m.Op == "claim" }); m.From != bobHello.ID || m.Name != "Bob" || m.MS != 10_000 {
+	if m := ann.expect("claim", func(m message) bool { return m.Op == "claim" }); m.From != bobHello.ID || m.Name != "Bob" || m.MS <= 0 || m.MS > 10_000 {
 		t.Errorf("the driver is asked with %+v", m)
 	}
 	cleo.expectState("everyone knows", func(m message) bool { return m.Claim == bobHello.ID && m.Driver == annHello.ID })
