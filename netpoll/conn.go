@@ -30,6 +30,14 @@ type Handler interface {
 	Closed(c *Conn, err error)
 }
 
+// HalfCloser is a Handler of a peer that may shut its sending side down and still listen (RFC 9293 section 3.6). Any
+// other takes the end of the input for that of the connection.
+type HalfCloser interface {
+	Handler
+	// HalfClosed tells that no more Data will come. The connection stays until it is closed or finished.
+	HalfClosed(c *Conn)
+}
+
 // Conn is one connection. It holds no buffer except output that the kernel would not take yet.
 type Conn struct {
 	loop    *Loop
@@ -44,6 +52,7 @@ type Conn struct {
 	preferred bool // it is in the loop's first set
 	detached  bool // the descriptor is somebody else's now
 	layered   bool // the handler is a Layer, which output passes through
+	halfShut  bool // the handler has been told HalfClosed
 }
 
 // rest stands apart from the connection because hardly any has one: it is what makes a Conn 48 bytes.
@@ -103,12 +112,24 @@ func (c *Conn) receive(more bool) {
 	case errno != 0:
 		c.Close(errno)
 	case n == 0:
-		c.Close(io.EOF)
+		c.endInput()
 	case c.state == open:
 		c.handler.Data(c, in[:n])
 	}
 	if n > 0 && (more || n == len(in)) && c.state != closed {
 		c.arm()
+	}
+}
+
+// endInput is for the end of what the peer sends.
+func (c *Conn) endInput() {
+	h, listens := c.handler.(HalfCloser)
+	switch {
+	case !listens || c.state != open:
+		c.Close(io.EOF)
+	case !c.halfShut:
+		c.halfShut = true
+		h.HalfClosed(c)
 	}
 }
 
