@@ -73,7 +73,9 @@ cross: ## build for the boards
 fuzz: ## fuzz each target for FUZZTIME
 	$(GO) test -run '^$$' -fuzz FuzzDecoder -fuzztime $(FUZZTIME) ./server/websocket
 	$(GO) test -run '^$$' -fuzz FuzzHead -fuzztime $(FUZZTIME) ./server/websocket
-	$(GO) test -run '^$$' -fuzz FuzzParseCommand -fuzztime $(FUZZTIME) ./server
+	$(GO) test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./server
+	$(GO) test -run '^$$' -fuzz FuzzHelm -fuzztime $(FUZZTIME) ./server
+	$(GO) test -run '^$$' -fuzz FuzzSplitter -fuzztime $(FUZZTIME) ./server
 
 bench: build ## compare with rivals and with raw epoll, on a quiet machine (ROUNDS=5 takes 18 minutes)
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./bench

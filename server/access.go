@@ -74,6 +74,7 @@ func newAccess(open bool, controlToken, viewToken, port string) *access {
 
 var (
 	errNoToken     = &wireError{badToken, "this car wants a token: it is in the configuration of roverd; add ?token=... to the address of the page, or send it as Authorization: Bearer"}
+	errStranger    = &wireError{notAllowed, "this car wants a token: send auth with it first"}
 	errWatches     = &wireError{notAllowed, "you may watch, not drive: open the address with the token that roverd printed when it started, or send auth with the token"}
 	errWrongToken  = &wireError{badToken, "the token is wrong: the right one is in the address that roverd printed when it started, or in its configuration"}
 	errManyGuesses = &wireError{tooFast, "too many wrong tokens from this address: wait a minute, and use the right one"}

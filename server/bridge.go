@@ -108,7 +108,7 @@ func (b *bridge) refuse(p *pilot, now time.Time) error {
 		return errNoClaim
 	}
 	who := before.claimant
-	who.deck.answer(answer{pilot: who, id: noID, result: hardware.Result{Err: refusal(isRefused, "%s keeps the helm", p)}})
+	who.deck.answer(answer{pilot: who, message: appendError(nil, noID, refusal(isRefused, "%s keeps the helm", p))})
 	return nil
 }
 

@@ -28,8 +28,8 @@ func runCheck(ctx context.Context, args []string, getenv func(string) string, in
 	if err := flags.Parse(args); err != nil {
 		return usageError{err}
 	}
-	if flags.NArg() > 0 {
-		return usage("unexpected argument %q; `roverd help` lists the commands and flags", flags.Arg(0))
+	if err := noMore(flags.Args()); err != nil {
+		return err
 	}
 	args = nil
 	if file != "" {

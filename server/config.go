@@ -25,6 +25,7 @@ import (
 // config is everything that can be set: by a flag, else by an environment variable, else in the file.
 type config struct {
 	Addr          string        `toml:"addr"`
+	Line          string        `toml:"line"`
 	Open          bool          `toml:"open"`
 	Helm          string        `toml:"helm"`
 	Hosts         list          `toml:"hosts"`
@@ -107,8 +108,8 @@ func loadConfig(args []string, getenv func(string) string) (*config, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, usageError{err}
 	}
-	if flags.NArg() > 0 {
-		return nil, usage("unexpected argument %q; `roverd help` lists the commands and flags", flags.Arg(0))
+	if err := noMore(flags.Args()); err != nil {
+		return nil, err
 	}
 	c := &config{}
 	flags = c.flags()
@@ -165,6 +166,7 @@ func (c *config) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("roverd serve", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // the error says it all; `roverd help` lists the flags
 	f.StringVar(&c.Addr, "addr", c.Addr, "listen on this `host:port`")
+	f.StringVar(&c.Line, "line", c.Line, "listen on this `host:port`, too, for commands that come as lines over plain TCP, unencrypted: as in 127.0.0.1:9901")
 	f.StringVar(&c.file, "config", "", "read the car's wiring from this TOML `file`")
 	f.BoolVar(&c.Sim, "sim", c.Sim, "simulate the car, whatever the config says")
 	f.BoolVar(&c.Guard, "guard", c.Guard, "have a small process of its own switch a real car's lines off should this one be killed or hang")
@@ -183,7 +185,7 @@ func (c *config) flags() *flag.FlagSet {
 	f.StringVar(&c.TLSKey, "tls-key", c.TLSKey, "the certificate's private key, a PEM `file`")
 	f.Var(&c.Proxies, "trusted-proxies", "take these proxies' word for whom they pass on: `addresses` or networks, as in 127.0.0.1,10.0.0.0/8")
 	f.BoolVar(&c.Echo, "echo", c.Echo, "add /echo, which sends every message back: for conformance and load tests")
-	f.Var(&c.LogLevel, "log-level", "debug, info, warn or error")
+	f.Var(&c.LogLevel, "log-level", "log from this `level` on: debug, info, warn or error (default info)")
 	return f
 }
 
@@ -234,6 +236,9 @@ func (c *config) check() error {
 	}
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
 		return fmt.Errorf("-addr %q: want host:port, as in :9900 or 127.0.0.1:9900", c.Addr)
+	}
+	if _, _, err := net.SplitHostPort(c.Line); c.Line != "" && err != nil {
+		return fmt.Errorf("-line %q: want host:port, as in 127.0.0.1:9901 or :9901", c.Line)
 	}
 	if c.Loops < 1 || c.Loops > 256 {
 		return fmt.Errorf("-loops %d: want 1 to 256", c.Loops)

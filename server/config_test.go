@@ -147,6 +147,7 @@ func TestConfigErrors(t *testing.T) {
 		{"no file", "", []string{"-config", "/nowhere/car.toml"}, "", []string{"/nowhere/car.toml", "no such file"}},
 		{"a folder", "", []string{"-config", "/"}, "", []string{"is a directory"}},
 		{"address", "", []string{"-addr", "9900"}, "", []string{`"9900"`, ":9900"}},
+		{"address of lines", "line = \"9901\"\n", nil, "", []string{`-line "9901"`, "127.0.0.1:9901"}},
 		{"loops", "", []string{"-loops", "0"}, "", []string{"-loops 0", "1 to 256"}},
 		{"connections", "", []string{"-max-conns", "999999999"}, "", []string{"-max-conns 999999999", "ulimit -n"}},
 		{"connections per address", "", []string{"-max-per-addr", "-1"}, "", []string{"-max-per-addr -1"}},
@@ -155,6 +156,8 @@ func TestConfigErrors(t *testing.T) {
 		{"log level", "", []string{"-log-level", "loud"}, "", []string{"loud"}},
 		{"environment", "", nil, "many", []string{"ROVERD_LOOPS", "many"}},
 		{"argument", "", []string{"serve", "here"}, "", []string{`"here"`}},
+		{"argument of version", "", []string{"version", "extra"}, "", []string{`"extra"`, "roverd help"}},
+		{"argument of help", "", []string{"help", "foo"}, "", []string{`"foo"`, "roverd help"}},
 		{"command", "", []string{"drive"}, "", []string{`"drive"`, "roverd help"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -46,8 +46,9 @@ type deck struct {
 	// Owned by the loop's goroutine.
 	viewers    []*viewer
 	pilots     map[*viewer]*pilot // of those who have said something
-	next       int                // the viewer whose turn it is in the walk
-	left       int                // viewers the walk has still to see
+	lines      map[*line]struct{}
+	next       int // the viewer whose turn it is in the walk
+	left       int // viewers the walk has still to see
 	walking    bool
 	leaving    bool      // dismiss has been called
 	began      time.Time // the walk
@@ -68,7 +69,24 @@ type deck struct {
 	spare    []answer
 }
 
-// answer is what a pilot is to be told: the outcome of its command with that id, or else a message.
+// debtor is a viewer or a line, as one that may be too slow.
+type debtor interface {
+	speaker
+	// owes returns how much output the client has left untaken, in bytes; 0 if it is not behind.
+	owes() int
+	// drop ends the connection without a word: the client does not read.
+	drop(err error)
+}
+
+// untaken is owes for a connection.
+func untaken(c *netpoll.Conn) int {
+	if !c.Blocked() {
+		return 0
+	}
+	return c.Backlog()
+}
+
+// answer is what a pilot is to be told: what the car has to say to its command with that id, or else a message.
 type answer struct {
 	pilot   *pilot
 	id      int64
@@ -78,7 +96,7 @@ type answer struct {
 
 // newDeck makes a deck that has no loop yet.
 func newDeck(srv *server) *deck {
-	d := &deck{srv: srv, slice: sliceTime, pilots: map[*viewer]*pilot{}}
+	d := &deck{srv: srv, slice: sliceTime, pilots: map[*viewer]*pilot{}, lines: map[*line]struct{}{}}
 	d.upgrader = websocket.NewUpgrader(d.checkUpgrade)
 	if srv.handshakes != nil {
 		d.wire = newWire()
@@ -200,6 +218,7 @@ func (d *deck) sendAnswers() {
 		if a.message == nil {
 			d.scratch = appendResult(d.scratch[:0], a.id, a.result)
 			a.message = d.scratch
+			a.pilot.owed--
 		}
 		a.pilot.out.say(a.message)
 		answers[i] = answer{}
@@ -216,40 +235,56 @@ func (d *deck) shed() {
 	if d.loop.Backlog() <= most || time.Since(d.shedInVain) < stateInterval {
 		return
 	}
-	// The loop's backlog is also that of connections that are ending, which no viewer is to blame for.
+	// The loop's backlog is also that of connections that are ending, which nobody here is to blame for.
 	driver := d.srv.bridge.driver()
-	var slow []*viewer
+	var slow []debtor
 	owed := 0
-	for _, v := range d.viewers {
-		if v.conn.Blocked() && (driver == nil || v.id != driver.id) {
-			slow = append(slow, v)
-			owed += v.conn.Backlog()
+	look := func(c debtor) {
+		if n := c.owes(); n > 0 && (driver == nil || driver.out != c) {
+			slow = append(slow, c)
+			owed += n
 		}
+	}
+	for _, v := range d.viewers {
+		look(v)
+	}
+	for l := range d.lines {
+		look(l)
 	}
 	if owed <= most {
 		d.shedInVain = time.Now()
 		return
 	}
-	slices.SortFunc(slow, func(a, b *viewer) int { return cmp.Compare(b.conn.Backlog(), a.conn.Backlog()) })
-	for _, v := range slow {
+	slices.SortFunc(slow, func(a, b debtor) int { return cmp.Compare(b.owes(), a.owes()) })
+	for _, c := range slow {
 		if owed <= most/2 {
 			return
 		}
-		owed -= v.conn.Backlog()
-		v.drop(errTooSlow)
+		owed -= c.owes()
+		c.drop(errTooSlow)
 	}
 }
 
-// dismiss tells every viewer that the server goes away (RFC 6455 section 7.4.1, code 1001), in slices like a walk.
+// stopping is what everyone hears at the end.
+const stopping = "roverd is stopping"
+
+// dismiss tells everyone that the server goes away (RFC 6455 section 7.4.1, code 1001), in slices like a walk.
 func (d *deck) dismiss() {
 	d.leaving = true
 	f := d.topic.Load()
-	for turn := d.turn(); len(d.viewers) > 0 && turn.goesOn(); {
+	turn := d.turn()
+	for len(d.viewers) > 0 && turn.goesOn() {
 		v := d.viewers[len(d.viewers)-1]
 		v.show(f) // that the car stands
-		v.close(ws.StatusGoingAway, "roverd is stopping")
+		v.close(ws.StatusGoingAway, stopping)
 	}
-	if len(d.viewers) > 0 {
+	for l := range d.lines {
+		if !turn.goesOn() {
+			break
+		}
+		l.end(stopping)
+	}
+	if len(d.viewers)+len(d.lines) > 0 {
 		d.loop.Post(d.dismissFn)
 		stepAside()
 	}

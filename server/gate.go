@@ -9,7 +9,7 @@ import (
 
 const (
 	spareFiles = 256 // descriptors that are not for viewers: HTTP, those being turned away, lines, logs
-	loopFiles  = 5   // and of each loop
+	loopFiles  = 6   // and of each loop
 	maxTurned  = 64  // connections that are being told that they can't come in; more are just closed
 )
 

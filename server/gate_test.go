@@ -73,7 +73,7 @@ func TestLoopFiles(t *testing.T) {
 	var taken []int
 	for _, loops := range []int{1, 1, 11} { // the first time, Go opens what it needs
 		t.Run(fmt.Sprint(loops), func(t *testing.T) {
-			startServer(t, "-loops", fmt.Sprint(loops))
+			startServer(t, "-line", "127.0.0.1:0", "-loops", fmt.Sprint(loops))
 			taken = append(taken, files(t))
 		})
 	}

@@ -1,7 +1,7 @@
 // Command roverd lets any browser drive a robot car while a crowd watches.
 //
-// A command's way through the files: netpoll reads bytes; viewer.go decodes frames; message.go makes a command of the
-// text; helm.go decides who drives; package hardware moves the lines; publisher.go and deck.go tell everyone.
+// A command's way through the files: netpoll reads bytes; viewer.go decodes frames, and line.go lines; message.go makes a
+// command of the text; helm.go decides who drives; package hardware moves the lines; publisher.go and deck.go tell everyone.
 package main
 
 import (
@@ -32,7 +32,7 @@ const helpText = `roverd drives a robot car from any browser.
   roverd version           print version, commit and Go version
   roverd help              print this
 
-Every flag can also be set in the environment: -log-level as ROVERD_LOG_LEVEL.
+Every flag below can also be set in the environment: -log-level as ROVERD_LOG_LEVEL.
 `
 
 func main() {
@@ -75,12 +75,21 @@ func run(ctx, hurry context.Context, args []string, getenv func(string) string, 
 	case "stop":
 		err = runStop(args, getenv, stdout)
 	case "version":
-		fmt.Fprintf(stdout, "roverd %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		if err = noMore(args); err == nil {
+			fmt.Fprintf(stdout, "roverd %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		}
 	case "help":
-		help(stdout)
+		if err = noMore(args); err == nil {
+			help(stdout)
+		}
 	default:
 		err = usage("unknown command %q; `roverd help` lists the commands", command)
 	}
+	return exitCode(err, stdout, stderr)
+}
+
+// exitCode says how a command has ended.
+func exitCode(err error, stdout, stderr io.Writer) int {
 	var wrong usageError
 	switch {
 	case err == nil:
@@ -94,6 +103,14 @@ func run(ctx, hurry context.Context, args []string, getenv func(string) string, 
 	}
 	fmt.Fprintln(stderr, "roverd:", err)
 	return 1
+}
+
+// noMore refuses arguments.
+func noMore(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usage("unexpected argument %q; `roverd help` lists the commands and flags", args[0])
 }
 
 func help(w io.Writer) {

@@ -108,6 +108,7 @@ const (
 	isRefused  = "refused"
 	badToken   = "bad_token"
 	tooFast    = "too_fast"
+	isClosed   = "closed" // the last word to a client that speaks lines
 )
 
 // wireError is a refusal as the client sees it.

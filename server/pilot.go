@@ -39,6 +39,7 @@ type pilot struct {
 	seq    int64 // the highest of its commands to the car
 	clock  clock
 	bucket bucket // of messages
+	owed   int    // answers that the car has yet to give
 }
 
 // tooManyTimes is how many bursts of messages beyond its limit a client may send before it is let go.
@@ -96,6 +97,12 @@ func errTooFast(l limit) error {
 // obey does what a message asks for, and answers it, or returns why not.
 func (p *pilot) obey(r request, at time.Time) error {
 	bridge := p.deck.srv.bridge
+	switch {
+	case r.op == opAuth:
+		return p.auth(r.id, r.text, at)
+	case p.role == stranger:
+		return errStranger
+	}
 	switch r.op {
 	case opPing:
 		p.say(appendPong(p.deck.scratch[:0], r.id))
@@ -103,8 +110,6 @@ func (p *pilot) obey(r request, at time.Time) error {
 	case opState:
 		p.out.say(p.deck.srv.publisher.snapshot())
 		return nil
-	case opAuth:
-		return p.auth(r.id, r.text, at)
 	case opName:
 		bridge.rename(p, r.text)
 		p.done(r.id, 0)
@@ -149,6 +154,7 @@ func (p *pilot) command(r request, at time.Time) error {
 	if err := p.deck.srv.bridge.command(p, cmd, at); err != nil {
 		return err
 	}
+	p.owed++
 	p.seq = max(p.seq, r.seq)
 	if !stops(cmd.Kind) {
 		p.out.drives(true)

@@ -23,7 +23,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// goodbyeTime bounds how long the end waits for viewers to hear of it.
+// goodbyeTime bounds how long the end waits for the other side to hear of it.
 const goodbyeTime = time.Second
 
 // server joins the event loops to the car.
@@ -40,7 +40,8 @@ type server struct {
 	access    *access
 	bridge    *bridge
 	audit     *audit
-	messages  limit // of a client
+	messages  limit               // of a client
+	lines     []*netpoll.Listener // for those who speak lines; none without -line
 	settler   *settler
 	proxied   sync.Map // of *netpoll.Conn: the netip.Addr of a client that came through a proxy
 	log       *zap.Logger
@@ -75,12 +76,15 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 		}
 	}
 	// The port comes first: if another roverd has it, that one has the lines too.
-	listeners, err := netpoll.Listen(cfg.Addr, cfg.Loops)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		err = fmt.Errorf("%s is in use: another roverd, or another program, listens there; stop it, or choose another port with -addr", cfg.Addr)
-	}
+	listeners, err := listen("-addr", cfg.Addr, cfg.Loops)
 	if err != nil {
 		return nil, nil, err
+	}
+	if cfg.Line != "" {
+		if s.lines, err = listen("-line", cfg.Line, cfg.Loops); err != nil {
+			shut(listeners)
+			return nil, nil, err
+		}
 	}
 	s.handover = newHandover(net.TCPAddrFromAddrPort(listeners[0].Addr()))
 	s.gate = newGate(cfg.MaxConns, cfg.MaxPerAddr, limit{cfg.MaxNewPerAddr, max(1, 4*cfg.MaxNewPerAddr)})
@@ -89,9 +93,8 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 	s.settler = newSettler()
 
 	if s.car, s.where, err = newCar(cfg, s.carChanged); err != nil {
-		for _, ln := range listeners {
-			ln.Close()
-		}
+		shut(listeners)
+		shut(s.lines)
 		return nil, nil, fmt.Errorf("%s: %w", cfg.file, err)
 	}
 	s.carChanged(s.car.State())
@@ -99,7 +102,24 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 	for _, r := range []role{view, control} {
 		s.welcomes[r] = newWelcome(r, s.car.TTL(), s.where, cfg.Camera.URL)
 	}
+	s.welcomes[stranger] = newWelcome(stranger, s.car.TTL(), "", "") // no more than it has to know to log in
 	return s, listeners, nil
+}
+
+// listen opens n listeners on an address that a flag names.
+func listen(flag, addr string, n int) ([]*netpoll.Listener, error) {
+	all, err := netpoll.Listen(addr, n)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%s is in use: another roverd, or another program, listens there; stop it, or choose another port with %s", addr, flag)
+	}
+	return all, err
+}
+
+// shut closes listeners that nobody accepts on.
+func shut(listeners []*netpoll.Listener) {
+	for _, ln := range listeners {
+		ln.Close()
+	}
 }
 
 // newCar takes the board's lines, and starts their guard, or simulates all that. where is what car it is.
@@ -162,13 +182,21 @@ func (s *server) run(ctx, hurry context.Context, listeners []*netpoll.Listener, 
 		s.publisher.run(publishing)
 	})
 	http.Go(func() { fail(web.Serve(s.handover)) })
-	for i, ln := range listeners {
-		if ctx.Err() != nil || i >= len(s.decks) {
-			ln.Close()
-		} else if err := s.acceptor.Accept(ln, s.decks[i].loop, s.decks[i].open); err != nil {
-			fail(err)
+	accept := func(listeners []*netpoll.Listener, open func(*deck, *netpoll.Conn, netip.AddrPort) netpoll.Handler) {
+		for i, ln := range listeners {
+			if ctx.Err() != nil || i >= len(s.decks) {
+				ln.Close()
+				continue
+			}
+			d := s.decks[i]
+			err := s.acceptor.Accept(ln, d.loop, func(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler { return open(d, c, from) })
+			if err != nil {
+				fail(err)
+			}
 		}
 	}
+	accept(listeners, (*deck).open)
+	accept(s.lines, (*deck).openLine)
 	if ctx.Err() == nil {
 		s.announce(listeners[0].Addr(), stdout)
 	}
@@ -247,20 +275,28 @@ func (s *server) openDecks(n int, fail func(error)) (err error) {
 	return nil
 }
 
-// announce says where the page is and what car it drives.
-func (s *server) announce(addr netip.AddrPort, stdout io.Writer) {
+// reachable is how a listener is reached from this computer.
+func reachable(addr netip.AddrPort) string {
 	host := addr.Addr().String()
 	if addr.Addr().IsUnspecified() {
 		host = "localhost"
 	}
+	return net.JoinHostPort(host, fmt.Sprint(addr.Port()))
+}
+
+// announce says where the page is and what car it drives.
+func (s *server) announce(addr netip.AddrPort, stdout io.Writer) {
 	scheme := "http"
 	if s.handshakes != nil {
 		scheme = "https"
 	}
-	url := fmt.Sprintf("%s://%s/", scheme, net.JoinHostPort(host, fmt.Sprint(addr.Port())))
+	url := fmt.Sprintf("%s://%s/", scheme, reachable(addr))
 	s.log.Info("started", zap.String("url", url), zap.String("car", s.where), zap.Bool("open", s.cfg.Open),
 		zap.Int("loops", s.cfg.Loops), zap.String("version", version()))
 	fmt.Fprintf(stdout, "open %s%s in a browser\n", url, s.cfg.Tokens.query())
+	if len(s.lines) > 0 {
+		fmt.Fprintf(stdout, "or send commands as lines to tcp://%s\n", reachable(s.lines[0].Addr()))
+	}
 	switch {
 	case !s.cfg.simulated():
 		fmt.Fprintf(stdout, "the car is real: its lines are on GPIO chip %s\n", s.where)
@@ -294,7 +330,7 @@ func (s *server) join(g *guest, c *netpoll.Conn, r role) *viewer {
 	v.send(ws.OpText, v.deck.scratch)
 	v.show(v.deck.topic.Load())
 	if v.deck.leaving {
-		v.close(ws.StatusGoingAway, "roverd is stopping")
+		v.close(ws.StatusGoingAway, stopping)
 	}
 	return v
 }

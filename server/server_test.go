@@ -418,6 +418,9 @@ func TestVersionAndHelp(t *testing.T) {
 		if code := run(t.Context(), t.Context(), args, noEnv, &stdout, io.Discard); code != 0 || !strings.Contains(stdout.String(), "roverd") {
 			t.Errorf("%v: exit code %d, %q", args, code, stdout.String())
 		}
+		if args[0] != "version" && !strings.Contains(stdout.String(), "(default info)") {
+			t.Errorf("%v does not say where the log begins", args)
+		}
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 // queue up, unlike states, of which a slow viewer simply misses some.
 const maxBacklog = 64 << 10
 
+const repliesUnread = "the replies are not being read"
+
 // tryAgainLater is close code 1013 of IANA's registry of WebSocket close codes.
 const tryAgainLater ws.StatusCode = 1013
 
@@ -99,7 +101,7 @@ func (v *viewer) send(op ws.OpCode, payload []byte) {
 	var small [256]byte
 	v.conn.Write(websocket.AppendFrame(small[:0], op, payload))
 	if v.conn.Backlog() > maxBacklog {
-		v.close(tryAgainLater, "the replies are not being read")
+		v.close(tryAgainLater, repliesUnread)
 	}
 }
 
@@ -129,7 +131,9 @@ func (v *viewer) Expired(c *netpoll.Conn) {
 	}
 }
 
-// drop ends the connection without a word: the client does not read.
+// owes and drop are for the deck.
+func (v *viewer) owes() int { return untaken(v.conn) }
+
 func (v *viewer) drop(err error) {
 	v.conn.Close(err)
 	v.leave()
