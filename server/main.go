@@ -29,6 +29,13 @@ const helpText = `roverd drives a robot car from any browser.
   roverd stop [flags]      switch all lines of the -config off, and end: for after a crash, as systemd's ExecStopPost;
                            lines that a running roverd holds stay its own: then it says which process that is, and
                            ends with 1 (kill that process: it stops the car first)
+  roverd send [-addr URL] [-token-file FILE] [-cacert FILE] WORDS... | -i
+                           say something to a roverd and print its answer: roverd send up 60; it ends with 1 if that is
+                           an error. A command to drive is sent once: the car drives for the time to live, or until
+                           this is interrupted. -i asks for commands, or takes them from a pipe, and drives while it
+                           runs. The URL is ws://localhost:9900/ by default, else ws://, wss://, http:// or https://
+                           and a host, or tcp://HOST:PORT of a -line; the token is in ROVERD_TOKEN or a file, and -cacert
+                           has certificates to trust instead of the system's
   roverd version           print version, commit and Go version
   roverd help              print this
 
@@ -72,6 +79,8 @@ func run(ctx, hurry context.Context, args []string, getenv func(string) string, 
 		err = runServe(ctx, hurry, args, getenv, stdout, stderr)
 	case "check":
 		err = runCheck(ctx, args, getenv, os.Stdin, stdout)
+	case "send":
+		err = runSend(ctx, args, getenv, os.Stdin, stdout, stderr)
 	case "stop":
 		err = runStop(args, getenv, stdout)
 	case "version":
@@ -94,6 +103,8 @@ func exitCode(err error, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return 0
+	case err == errRefused:
+		return 1
 	case errors.Is(err, flag.ErrHelp):
 		help(stdout)
 		return 0

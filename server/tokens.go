@@ -33,17 +33,11 @@ func (t *tokens) resolve(open bool, getenv func(string) string) error {
 			where, *kind.token = "ROVERD_"+strings.ToUpper(kind.name)+"_TOKEN", v
 		}
 		if kind.file != "" {
-			text, err := os.ReadFile(kind.file)
+			token, err := readToken("-"+kind.name+"-token-file", kind.file)
 			if err != nil {
-				return fmt.Errorf("-%s-token-file: %w", kind.name, err)
+				return err
 			}
-			if info, err := os.Stat(kind.file); err == nil && info.Mode()&(fs.ModeType|0o004) == 0o004 {
-				return fmt.Errorf("-%s-token-file %s: everyone on this computer can read it: chmod o-r %s", kind.name, kind.file, kind.file)
-			}
-			where, *kind.token = kind.file, strings.TrimSpace(string(text))
-			if *kind.token == "" {
-				return fmt.Errorf("-%s-token-file %s: it is empty", kind.name, kind.file)
-			}
+			where, *kind.token = kind.file, token
 		}
 		if *kind.token != "" && (len(*kind.token) < leastToken || !isToken68(*kind.token)) {
 			return fmt.Errorf("%s: a token has at least %d of the characters A-Z a-z 0-9 - . _ ~ + / =, as `openssl rand -hex 16` makes it", where, leastToken)
@@ -58,6 +52,22 @@ func (t *tokens) resolve(open bool, getenv func(string) string) error {
 		t.Control, t.made = rand.Text(), true
 	}
 	return nil
+}
+
+// readToken returns the token in a file, which a flag names.
+func readToken(flag, file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", flag, err)
+	}
+	if info, err := os.Stat(file); err == nil && info.Mode()&(fs.ModeType|0o004) == 0o004 {
+		return "", fmt.Errorf("%s %s: everyone on this computer can read it: chmod o-r %s", flag, file, file)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		return "", fmt.Errorf("%s %s: it is empty", flag, file)
+	}
+	return token, nil
 }
 
 // query is what shows a token that was made to a browser.
