@@ -102,15 +102,19 @@ func TestHelm(t *testing.T) {
 // FuzzHelm has any schedule of two clients, and looks for a command of one that comes through while the other drives.
 func FuzzHelm(f *testing.F) {
 	f.Add([]byte{0x10, 0x21, 0x13, 0xf0, 0x20})
+	f.Add([]byte{0x31, 0x24, 0xb5, 0x30, 0x93}) // a claim passes while its driver drives
 	f.Fuzz(func(t *testing.T, schedule []byte) {
 		var h helm[int]
 		now := time.Now()
 		lastDrive, mayPass := 0, true // who drove last, and whether something has happened that lets another drive
-		var lastAt time.Time
+		var lastAt, claimedAt time.Time
 		for _, b := range schedule {
 			who := int(b&1) + 1
 			step := time.Duration(b>>4) * time.Second
 			now = now.Add(step)
+			if h.claimant != 0 && now.Sub(claimedAt) >= claimTime {
+				mayPass = true // however lately the driver drove
+			}
 			switch b >> 1 & 7 {
 			case 0, 1:
 				if !h.take(who, now) {
@@ -121,7 +125,9 @@ func FuzzHelm(f *testing.F) {
 				}
 				lastDrive, lastAt, mayPass = who, now, false
 			case 2:
-				h.claim(who, now)
+				if before := h.claimant; h.claim(who, now) == asked && before != who {
+					claimedAt = now
+				}
 			case 3:
 				mayPass = h.grant(who, now) || mayPass
 			case 4:

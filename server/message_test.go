@@ -223,7 +223,7 @@ func FuzzParse(f *testing.F) {
 			math.IsNaN(c.Left+c.Right+c.Pan+c.Tilt) || c.TTL < 0 || c.TTL > hardware.MaxTTL || r.id < noID || r.seq < noID) {
 			t.Errorf("%q is %+v", p, r)
 		}
-		if p = bytes.TrimSpace(p); len(p) == 0 || p[0] != '{' {
+		if p = bytes.TrimSpace(p); len(p) == 0 || p[0] != '{' || !utf8.Valid(p) { // no message is that
 			return
 		}
 		got := map[string]string{}
