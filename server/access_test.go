@@ -424,6 +424,26 @@ func TestAuth(t *testing.T) {
 	}
 	c.send("up")
 	c.expect("ack", isAck)
+
+	open, _ := start(t)
+	c, _ = dial(t, open)
+	c.send("auth " + driveToken) // which nobody needs there, and nobody minds
+	if m := c.expect("an answer", func(m message) bool { return m.Op != "state" }); m.Op != "ack" || m.Role != "control" {
+		t.Errorf("where anyone may drive the answer is %+v", m)
+	}
+	header := ws.HandshakeHeaderHTTP{"Origin": {"http://evil.example"}}
+	conn, early, _, err := (&ws.Dialer{Host: "evil.example", Header: header}).Dial(t.Context(), "ws://"+open+"/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if c = (&client{t: t, conn: conn, in: conn}); early != nil {
+		c.in = early
+	}
+	c.send("auth " + driveToken)
+	if m := c.expect("ack", isAck); m.Role != "view" {
+		t.Errorf("a page that may only watch becomes %s", m.Role)
+	}
 }
 
 func isAck(m message) bool { return m.Op == "ack" }
@@ -501,19 +521,8 @@ func TestDrivelog(t *testing.T) {
 	c.conn.Close()
 	watcher, _ := dial(t, addr)
 	watcher.expectState("free", func(m message) bool { return m.Driver == "" })
-	r, _ := http.NewRequest("GET", "http://"+addr+"/drivelog", nil)
-	r.Header.Set("Authorization", "Bearer "+driveToken)
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var events []event
-	if err := json.NewDecoder(response.Body).Decode(&events); err != nil {
-		t.Fatal(err)
-	}
 	var got []string
-	for _, e := range events {
+	for _, e := range drivelog(t, addr) {
 		if e.At.IsZero() {
 			t.Errorf("%+v has no time", e)
 		}
@@ -528,4 +537,20 @@ func TestDrivelog(t *testing.T) {
 			t.Errorf("the log lacks %q: %v", want, got)
 		}
 	}
+}
+
+// drivelog returns what a server remembers, whose control token is driveToken.
+func drivelog(t *testing.T, addr string) (events []event) {
+	t.Helper()
+	r, _ := http.NewRequest("GET", "http://"+addr+"/drivelog", nil)
+	r.Header.Set("Authorization", "Bearer "+driveToken)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&events); err != nil {
+		t.Fatal(err)
+	}
+	return events
 }
