@@ -217,6 +217,11 @@ func TestLogIn(t *testing.T) {
 	if got := response.Request.URL.RequestURI(); response.StatusCode != 200 || got != "/?camera=1" || !strings.Contains(string(page), "app.js") {
 		t.Errorf("the browser is at %s: %d, %.100s", got, response.StatusCode, page)
 	}
+	// The address tells nobody else, and no script but the page's own runs.
+	policy := response.Header.Get("Content-Security-Policy")
+	if got := response.Header.Get("Referrer-Policy"); got != "no-referrer" || !strings.HasPrefix(policy, "default-src 'self';") || strings.Contains(policy, "unsafe") {
+		t.Errorf("the policies are %q and %q", got, policy)
+	}
 	cookies := jar.Cookies(response.Request.URL)
 	if len(cookies) != 1 || cookies[0].Value != driveToken {
 		t.Fatalf("the cookies are %v", cookies)

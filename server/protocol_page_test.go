@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"go/ast"
 	"maps"
 	"os"
 	"regexp"
@@ -161,4 +162,27 @@ func (s *schema) meaning() string {
 		return s.Description
 	}
 	return s.Description + ": " + strings.Join(all, "; ")
+}
+
+// The tests that the README names exist.
+func TestReadmeNamesTests(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	each(append(parseFiles(t, "*_test.go"), parseFiles(t, "websocket/*_test.go")...), func(n ast.Node) {
+		if f, ok := n.(*ast.FuncDecl); ok {
+			tests[f.Name.Name] = true
+		}
+	})
+	named := regexp.MustCompile("`((Test|Fuzz|Benchmark)[A-Z][A-Za-z]+)`").FindAllSubmatch(text, -1)
+	if len(named) < 20 {
+		t.Fatalf("the README names %d tests", len(named))
+	}
+	for _, m := range named {
+		if !tests[string(m[1])] {
+			t.Errorf("there is no %s", m[1])
+		}
+	}
 }
