@@ -78,7 +78,7 @@ func TestEchoIsNotReadAhead(t *testing.T) {
 
 // A client that does not read the replies it is owed is let go; nobody else notices.
 func TestRepliesNotRead(t *testing.T) {
-	addr, _ := start(t)
+	addr, _ := start(t, "-max-messages", "0")
 	slow, _ := dial(t, addr)
 	driver, _ := dial(t, addr)
 	driver.expectState("both are here", func(m message) bool { return m.Viewers == 2 })
