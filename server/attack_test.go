@@ -57,7 +57,9 @@ type guessed struct {
 }
 
 func (g *guessed) String() string {
-	return fmt.Sprintf("%d refused %d in %d failed %d unsent %.3f s", g.refused.Load(), g.let.Load(), g.failed.Load(), g.unsent.Load(), g.duration.Seconds())
+	tried := g.refused.Load() + g.let.Load() + g.failed.Load()
+	return fmt.Sprintf("%.0f wrong tokens a second: %d refused, %d let in, %d without an answer; %d more were due",
+		float64(tried)/g.duration.Seconds(), g.refused.Load(), g.let.Load(), g.failed.Load(), g.unsent.Load())
 }
 
 // guess tries wrong tokens by the clock, whether or not the earlier ones are answered: half of them as new connections,
