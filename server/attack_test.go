@@ -282,8 +282,8 @@ func paced(t testing.TB, addr, token, text string, rate int, length time.Duratio
 	return took
 }
 
-// besieged measures a client's messages by turns in peace and under each attack, and reports the 99th percentiles: the
-// median of the rounds', so that one stall of the machine does not decide.
+// besieged measures a client's messages by turns in peace and under each attack, and reports the 99th percentiles, the
+// median of the rounds', so that one stall of the machine does not decide; and how much of a processor the server took.
 func besieged(b *testing.B, text string, names []string, args ...string) {
 	const rate, length, rounds = 100, 4 * time.Second, 5
 	cmd := command(b, append([]string{"-addr", "127.0.0.1:0", "-loops", "1", "-log-level", "error"}, args...)...)
@@ -298,14 +298,16 @@ func besieged(b *testing.B, text string, names []string, args ...string) {
 	defer cmd.Wait()
 	defer cmd.Process.Signal(os.Interrupt)
 	addr := announced(b, out)
-	p99s := map[string][]float64{}
+	p99s, spent := map[string][]float64{}, map[string]time.Duration{}
 	for range rounds {
 		for _, name := range names {
+			before := processorTime(b, cmd.Process.Pid)
 			said := under(b, name, addr, func() {
 				took := paced(b, addr, os.Getenv("ROVERD_CONTROL_TOKEN"), text, rate, length)
 				slices.Sort(took)
 				p99s[name] = append(p99s[name], float64(took[len(took)*99/100].Microseconds()))
 			})
+			spent[name] += processorTime(b, cmd.Process.Pid) - before
 			b.Logf("%s: p99 %.0f µs; %s", name, p99s[name][len(p99s[name])-1], said)
 		}
 	}
@@ -316,10 +318,26 @@ func besieged(b *testing.B, text string, names []string, args ...string) {
 	b.ReportMetric(0, "ns/op") // of no use here
 	for _, name := range names {
 		b.ReportMetric(p99(name), name+"-p99-µs")
+		b.ReportMetric(100*spent[name].Seconds()/(rounds*length).Seconds(), name+"-cpu-%")
 		if name != "none" {
 			b.ReportMetric(p99(name)/p99("none"), name+"-ratio")
 		}
 	}
+}
+
+// processorTime is what a process has used so far (proc_pid_stat(5), utime and stime, in hundredths of a second).
+func processorTime(b *testing.B, pid int) time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, behind, _ := strings.Cut(string(stat), ") ")
+	var ticks int
+	for _, field := range strings.Fields(behind)[11:13] {
+		n, _ := strconv.Atoi(field)
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // BenchmarkWrongTokens measures a driver's commands to their acks while 10,000 wrong tokens a second come in:
