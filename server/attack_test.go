@@ -65,7 +65,7 @@ func (g *guessed) String() string {
 // guess tries wrong tokens by the clock, whether or not the earlier ones are answered: half of them as new connections,
 // from some addresses of this computer, half as the op auth on connections that are kept, as fast as one may send there.
 func (g *guessed) guess(ctx context.Context, addr string, rate int) *guessed {
-	const tick, dialers, kept = 5 * time.Millisecond, 200, 20
+	const tick, dialers, kept = time.Millisecond, 200, 20
 	jobs := make(chan int, dialers)
 	var all sync.WaitGroup
 	for range dialers {
