@@ -207,7 +207,7 @@ func TestProtocolOfTheServer(t *testing.T) {
 	state := encode(&stateMessage{Op: "state", Name: "Ann", Claim: "v2", Camera: &cameraState{}, Fault: "x"})
 	sent := map[string][]string{}
 	for _, p := range [][]byte{
-		w.append(nil, 17), appendState(nil, 3, state), encodeClaim("v2", "Bob"), appendPong(nil, 3), appendRole(nil, 3, control), appendDone(nil, 3, false),
+		w.append(nil, 17), appendState(nil, 3, state), encodeClaim("v2", "Bob", 1), appendPong(nil, 3), appendRole(nil, 3, control), appendDone(nil, 3, time.Second),
 		appendResult(nil, 3, hardware.Result{Seq: 1, Applied: true, Took: 1}), appendError(nil, 3, errNotJSON),
 	} {
 		var op string
