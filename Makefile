@@ -7,7 +7,7 @@ ROUNDS     ?= 5
 
 # What the tests need beyond Go, as Debian packages and as what to look for: Chromium for the page; QEMU and what
 # builds its guests for GPIO; a C compiler and library for -race; the clients and the proxy of server/interop; wrk, to hold bench against.
-PACKAGES = chromium wrk qemu-system-x86 qemu-system-arm device-tree-compiler cpio gcc libc6-dev xz-utils busybox-static libelf1 curl nginx-light openssl nodejs node-ws python3-websockets
+PACKAGES = chromium wrk qemu-system-x86 qemu-system-arm device-tree-compiler cpio gcc libc6-dev xz-utils busybox-static libelf1 curl nginx-light openssl nodejs node-ws python3-websockets python3-jsonschema
 COMMANDS = chromium wrk qemu-system-x86_64 qemu-system-aarch64 fdtput cpio gcc xz busybox curl openssl node
 
 REVISION := $(shell git describe --always --dirty 2>/dev/null)

@@ -217,6 +217,11 @@ func TestLogIn(t *testing.T) {
 	if got := response.Request.URL.RequestURI(); response.StatusCode != 200 || got != "/?camera=1" || !strings.Contains(string(page), "app.js") {
 		t.Errorf("the browser is at %s: %d, %.100s", got, response.StatusCode, page)
 	}
+	// The address tells nobody else, and no script but the page's own runs.
+	policy := response.Header.Get("Content-Security-Policy")
+	if got := response.Header.Get("Referrer-Policy"); got != "no-referrer" || !strings.HasPrefix(policy, "default-src 'self';") || strings.Contains(policy, "unsafe") {
+		t.Errorf("the policies are %q and %q", got, policy)
+	}
 	cookies := jar.Cookies(response.Request.URL)
 	if len(cookies) != 1 || cookies[0].Value != driveToken {
 		t.Fatalf("the cookies are %v", cookies)
@@ -424,6 +429,26 @@ func TestAuth(t *testing.T) {
 	}
 	c.send("up")
 	c.expect("ack", isAck)
+
+	open, _ := start(t)
+	c, _ = dial(t, open)
+	c.send("auth " + driveToken) // which nobody needs there, and nobody minds
+	if m := c.expect("an answer", func(m message) bool { return m.Op != "state" }); m.Op != "ack" || m.Role != "control" {
+		t.Errorf("where anyone may drive the answer is %+v", m)
+	}
+	header := ws.HandshakeHeaderHTTP{"Origin": {"http://evil.example"}}
+	conn, early, _, err := (&ws.Dialer{Host: "evil.example", Header: header}).Dial(t.Context(), "ws://"+open+"/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if c = (&client{t: t, conn: conn, in: conn}); early != nil {
+		c.in = early
+	}
+	c.send("auth " + driveToken)
+	if m := c.expect("ack", isAck); m.Role != "view" {
+		t.Errorf("a page that may only watch becomes %s", m.Role)
+	}
 }
 
 func isAck(m message) bool { return m.Op == "ack" }
@@ -501,19 +526,8 @@ func TestDrivelog(t *testing.T) {
 	c.conn.Close()
 	watcher, _ := dial(t, addr)
 	watcher.expectState("free", func(m message) bool { return m.Driver == "" })
-	r, _ := http.NewRequest("GET", "http://"+addr+"/drivelog", nil)
-	r.Header.Set("Authorization", "Bearer "+driveToken)
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var events []event
-	if err := json.NewDecoder(response.Body).Decode(&events); err != nil {
-		t.Fatal(err)
-	}
 	var got []string
-	for _, e := range events {
+	for _, e := range drivelog(t, addr) {
 		if e.At.IsZero() {
 			t.Errorf("%+v has no time", e)
 		}
@@ -528,4 +542,20 @@ func TestDrivelog(t *testing.T) {
 			t.Errorf("the log lacks %q: %v", want, got)
 		}
 	}
+}
+
+// drivelog returns what a server remembers, whose control token is driveToken.
+func drivelog(t *testing.T, addr string) (events []event) {
+	t.Helper()
+	r, _ := http.NewRequest("GET", "http://"+addr+"/drivelog", nil)
+	r.Header.Set("Authorization", "Bearer "+driveToken)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&events); err != nil {
+		t.Fatal(err)
+	}
+	return events
 }

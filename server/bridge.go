@@ -33,7 +33,7 @@ func newBridge(car *hardware.Car, p *publisher, a *audit, shared bool) *bridge {
 }
 
 var (
-	errNoClaim = &wireError{"no_claim", "nobody asks you for the helm"}
+	errNoClaim = &wireError{noClaim, "nobody asks you for the helm"}
 	errNoHelm  = &wireError{notDriver, "you do not drive"}
 )
 
@@ -75,7 +75,7 @@ func (b *bridge) claim(p *pilot, now time.Time) (time.Duration, error) {
 	case asked:
 		return b.helm.next().Sub(now), nil
 	case othersClaim:
-		return 0, refusal("claimed", "%s has asked for the helm already", b.helm.claimant)
+		return 0, refusal(isClaimed, "%s has asked for the helm already", b.helm.claimant)
 	case stillRefused:
 		return 0, refusal(isRefused, "%s keeps the helm: ask again in %s", b.helm.driver, b.helm.refusedUntil.Sub(now).Round(time.Second))
 	}

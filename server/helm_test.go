@@ -102,38 +102,47 @@ func TestHelm(t *testing.T) {
 // FuzzHelm has any schedule of two clients, and looks for a command of one that comes through while the other drives.
 func FuzzHelm(f *testing.F) {
 	f.Add([]byte{0x10, 0x21, 0x13, 0xf0, 0x20})
-	f.Add([]byte{0x31, 0x24, 0xb5, 0x30, 0x93}) // a claim passes while its driver drives
+	f.Add([]byte("1$1A00"))                           // a claim goes through while its driver drives
+	f.Add([]byte{0x30, 0x25, 0x30, 0x30, 0x64, 0x31}) // and is not used before the next claim
 	f.Fuzz(func(t *testing.T, schedule []byte) {
 		var h helm[int]
 		now := time.Now()
 		lastDrive, mayPass := 0, true // who drove last, and whether something has happened that lets another drive
-		var lastAt, claimedAt time.Time
+		asker := 0                    // who asks for the helm
+		var lastAt, askedAt time.Time
 		for _, b := range schedule {
 			who := int(b&1) + 1
 			step := time.Duration(b>>4) * time.Second
 			now = now.Add(step)
-			if h.claimant != 0 && now.Sub(claimedAt) >= claimTime {
-				mayPass = true // however lately the driver drove
-			}
+			unanswered := asker != 0 && now.Sub(askedAt) >= claimTime
 			switch b >> 1 & 7 {
 			case 0, 1:
 				if !h.take(who, now) {
 					continue
 				}
-				if who != lastDrive && lastDrive != 0 && !mayPass && now.Sub(lastAt) < min(helmIdle, claimTime) {
+				if who != lastDrive && lastDrive != 0 && !mayPass && now.Sub(lastAt) < helmIdle && !(unanswered && asker == who) {
 					t.Fatalf("%d drives while %d does", who, lastDrive)
+				}
+				if who == asker || unanswered {
+					asker = 0
 				}
 				lastDrive, lastAt, mayPass = who, now, false
 			case 2:
-				if before := h.claimant; h.claim(who, now) == asked && before != who {
-					claimedAt = now
+				if h.claim(who, now) == asked && asker != who {
+					mayPass = mayPass || unanswered // the claim before this one has gone through
+					asker, askedAt = who, now
 				}
 			case 3:
 				mayPass = h.grant(who, now) || mayPass
 			case 4:
-				h.refuse(who, now)
+				if h.refuse(who, now) {
+					asker = 0
+				}
 			case 5:
 				mayPass = h.release(who, now) && h.driver != lastDrive || mayPass
+				if asker == who {
+					asker = 0
+				}
 			default:
 				h.settle(now)
 			}

@@ -98,17 +98,27 @@ func stops(kind hardware.Kind) bool {
 	return kind == hardware.Stop || kind == hardware.EStop || kind == hardware.Reset
 }
 
-// Codes of refusals that other files know the reason of.
+// Codes of refusals, each of which PROTOCOL.md has a remedy for.
 const (
-	badValue   = "bad_value"
-	notAllowed = "not_allowed"
-	notDriver  = "not_driver"
-	isBinary   = "binary"
-	isStale    = "stale"
-	isRefused  = "refused"
-	badToken   = "bad_token"
-	tooFast    = "too_fast"
-	isClosed   = "closed" // the last word to a client that speaks lines
+	unknownCommand = "unknown_command"
+	badJSON        = "bad_json"
+	badValue       = "bad_value"
+	isBinary       = "binary"
+	tooFast        = "too_fast"
+	badToken       = "bad_token"
+	notAllowed     = "not_allowed"
+	notDriver      = "not_driver"
+	isClaimed      = "claimed"
+	isRefused      = "refused"
+	noClaim        = "no_claim"
+	isStale        = "stale"
+	isEStop        = "estop"
+	isBlocked      = "blocked"
+	noCamera       = "no_camera"
+	isBusy         = "busy"
+	isOff          = "off"
+	hasFailed      = "failed"
+	isClosed       = "closed" // the last word to a client that speaks lines
 )
 
 // wireError is a refusal as the client sees it.
@@ -122,7 +132,7 @@ func refusal(code, format string, args ...any) error {
 	return &wireError{code, fmt.Sprintf(format, args...)}
 }
 
-var errNotJSON = &wireError{"bad_json", "the message begins like JSON, but is none"}
+var errNotJSON = &wireError{badJSON, "the message begins like JSON, but is none"}
 
 // parse reads a client's message, a word or JSON. camStep is what the camera is turned by without a number. The id is
 // valid even with an error, if it came before it.
@@ -140,7 +150,7 @@ func parseWord(p []byte, camStep float64) (request, error) {
 	r, ok := words[string(word)]
 	r.id, r.seq, r.sent = noID, noID, math.NaN()
 	if !ok {
-		return r, refusal("unknown_command", "unknown command %s; the commands are: %s", quote(p), wordList)
+		return r, refusal(unknownCommand, "unknown command %s; the commands are: %s", quote(p), wordList)
 	}
 	rest = bytes.TrimSpace(rest)
 	switch {
@@ -245,9 +255,9 @@ func parseJSON(p []byte) (request, error) {
 	known, ok := ops[string(name)]
 	switch {
 	case name == nil:
-		return r, refusal("unknown_command", "the message has no op; the ops are: %s", opList)
+		return r, refusal(unknownCommand, "the message has no op; the ops are: %s", opList)
 	case !ok:
-		return r, refusal("unknown_command", "unknown op %s; the ops are: %s", quote(name), opList)
+		return r, refusal(unknownCommand, "unknown op %s; the ops are: %s", quote(name), opList)
 	}
 	r.op, r.car = known.op, known.car
 	switch {
@@ -442,6 +452,12 @@ func appendDone(dst []byte, id int64, wait time.Duration) []byte {
 	return append(dst, `,"applied":true}`...)
 }
 
+// appendState appends the state, as its publisher has encoded it, in answer to who asks.
+func appendState(dst []byte, id int64, state []byte) []byte {
+	const head = `{"op":"state"`
+	return append(appendID(append(dst, head...), id), state[len(head):]...)
+}
+
 func appendPong(dst []byte, id int64) []byte {
 	return append(appendID(append(dst, `{"op":"pong"`...), id), '}')
 }
@@ -463,7 +479,7 @@ func encodeClaim(from, name string, wait time.Duration) []byte {
 }
 
 func appendError(dst []byte, id int64, err error) []byte {
-	code := "failed"
+	code := hasFailed
 	var refusal *wireError
 	switch {
 	case errors.As(err, &refusal):
@@ -471,15 +487,15 @@ func appendError(dst []byte, id int64, err error) []byte {
 	case errors.Is(err, hardware.ErrStale):
 		code = isStale
 	case errors.Is(err, hardware.ErrNoCamera):
-		code = "no_camera"
+		code = noCamera
 	case errors.Is(err, hardware.ErrBusy), errors.Is(err, hardware.ErrLate):
-		code = "busy"
+		code = isBusy
 	case errors.Is(err, hardware.ErrEStop):
-		code = "estop"
+		code = isEStop
 	case errors.Is(err, hardware.ErrBlocked):
-		code = "blocked"
+		code = isBlocked
 	case errors.Is(err, hardware.ErrOff):
-		code = "off"
+		code = isOff
 	}
 	m := struct {
 		Op      string `json:"op"`

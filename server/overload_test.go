@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"roverd/server/websocket"
 
 	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
 )
 
 // A viewer that is let go in the middle of what it sent does not drive with the rest of it: its driving would outlast
@@ -75,7 +78,7 @@ func TestEchoIsNotReadAhead(t *testing.T) {
 
 // A client that does not read the replies it is owed is let go; nobody else notices.
 func TestRepliesNotRead(t *testing.T) {
-	addr, _ := start(t)
+	addr, _ := start(t, "-max-messages", "0")
 	slow, _ := dial(t, addr)
 	driver, _ := dial(t, addr)
 	driver.expectState("both are here", func(m message) bool { return m.Viewers == 2 })
@@ -337,4 +340,37 @@ func TestWalkSeesEveryoneWhileOthersJoin(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whose request does not arrive within its time is let go, and told why if it has sent anything.
+func TestSlowHeads(t *testing.T) {
+	s, _ := startServer(t)
+	d := s.decks[0]
+	for sent, want := range map[string]string{"": "", "GET / HTTP/1.1\r\nHost: x\r\nX: ": "HTTP/1.1 408 "} {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer := os.NewFile(uintptr(fds[1]), "peer")
+		var guest netpoll.Handler
+		var conn *netpoll.Conn
+		d.loop.Adopt(fds[0], netip.AddrPort{}, []byte(sent), func(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
+			guest, conn = newGuest(d, c, from.Addr()), c
+			return guest
+		})
+		on(d, func() {
+			if n := reflect.ValueOf(d.loop).Elem().FieldByName("deadlines").Int(); n == 0 {
+				t.Error("it has all the time in the world")
+			}
+			guest.Expired(conn) // in headTime
+		})
+		peer.SetDeadline(time.Now().Add(20 * time.Second))
+		answer := make([]byte, 1000)
+		n, err := peer.Read(answer)
+		if !strings.HasPrefix(string(answer[:n]), want) || want == "" && err != io.EOF {
+			t.Errorf("%q is answered with %q, %v", sent, answer[:n], err)
+		}
+		peer.Close()
+		on(d, func() {})
+	}
 }

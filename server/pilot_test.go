@@ -39,6 +39,8 @@ func TestIDs(t *testing.T) {
 			t.Errorf("%s is answered with %+v", tt.send, m)
 		}
 	}
+	c.send(`{"op":"state","id":77}`)
+	c.expectState("the one asked for", func(m message) bool { return m.ID == "77" && m.Camera.Pan == 10 && m.Camera.Tilt == -5 })
 	c.send("stop")
 	if m := c.expect("ack", isAck); m.ID != "" {
 		t.Errorf("a word is answered with the id %v", m.ID)
@@ -266,6 +268,12 @@ func TestTooManyMessages(t *testing.T) {
 	watcher.expectState("it stands", func(m message) bool { return m.Motion.Left == 0 })
 	for range 40 {
 		c.send("ping")
+	}
+	c.expectClose(ws.StatusPolicyViolation)
+	// WebSocket's own pings count, too.
+	c, _ = dial(t, addr)
+	for range 70 {
+		c.sendFrame(ws.NewPingFrame(nil))
 	}
 	c.expectClose(ws.StatusPolicyViolation)
 }

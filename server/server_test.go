@@ -21,10 +21,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// TestMain lets the test binary be roverd itself, so that tests can start it as a process of its own, and be its guard.
+// TestMain lets the test binary be roverd itself, so that tests can start it as a process of its own, be its guard, and attack
+// it.
 func TestMain(m *testing.M) {
 	if os.Getenv("ROVERD_TEST_MAIN") != "" || len(os.Args) > 1 && os.Args[1] == "guard" {
 		main()
+	}
+	if what := os.Getenv(attackEnv); what != "" {
+		attack(what)
 	}
 	goleak.VerifyTestMain(m)
 }

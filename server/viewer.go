@@ -73,7 +73,11 @@ func (v *viewer) pilot() *pilot {
 	return p
 }
 
-func (v *viewer) pong(p []byte) { v.send(ws.OpPong, p) }
+func (v *viewer) pong(p []byte) {
+	if v.pilot().pinged(v.deck.now) {
+		v.send(ws.OpPong, p)
+	}
+}
 
 func (v *viewer) fail(err error) {
 	fault := asFault(err)
