@@ -330,7 +330,7 @@ type welcome struct {
 	head, tail []byte
 }
 
-func newWelcome(as role, ttl time.Duration, car, camera string) welcome {
+func newWelcome(as role, ttl time.Duration, helm, car, camera string) welcome {
 	const name = "?"
 	m := encode(struct {
 		Op       string `json:"op"`
@@ -338,10 +338,11 @@ func newWelcome(as role, ttl time.Duration, car, camera string) welcome {
 		ID       string `json:"id"`
 		Role     role   `json:"role"`
 		TTL      int64  `json:"ttl_ms"`
+		Helm     string `json:"helm"` // one or shared
 		Car      string `json:"car"`
 		// Camera is the address of the picture, in which HOST stands for the host that the page came from.
 		Camera string `json:"camera_url"`
-	}{"welcome", protocol, name, as, ttl.Milliseconds(), car, camera})
+	}{"welcome", protocol, name, as, ttl.Milliseconds(), helm, car, camera})
 	head, tail, _ := bytes.Cut(m, []byte(name))
 	return welcome{head, tail}
 }

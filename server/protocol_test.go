@@ -203,7 +203,7 @@ func TestProtocolOfClients(t *testing.T) {
 
 func TestProtocolOfTheServer(t *testing.T) {
 	root := readSchema(t)
-	w := newWelcome(view, hardware.DefaultTTL, "simulated", "")
+	w := newWelcome(view, hardware.DefaultTTL, helmOne, "simulated", "")
 	state := encode(&stateMessage{Op: "state", Name: "Ann", Claim: "v2", Camera: &cameraState{}, Fault: "x"})
 	sent := map[string][]string{}
 	for _, p := range [][]byte{
@@ -229,7 +229,7 @@ func TestProtocolOfTheServer(t *testing.T) {
 	same(t, "motion", jsonNames(motion{}), root.server().find("state").Properties.find("motion").Properties.names())
 	same(t, "camera", jsonNames(cameraState{}), root.server().find("state").Properties.find("camera").Properties.names())
 	same(t, "events", jsonNames(event{}), root.Defs.find("event").Properties.names())
-	same(t, "roles", []string{view.String(), control.String()}, root.Defs.find("role").Enum)
+	same(t, "roles", []string{stranger.String(), view.String(), control.String()}, root.Defs.find("role").Enum)
 	if got := root.server().find("welcome").Properties.find("protocol").Const; got != float64(protocol) || root.Title != websocket.Subprotocol {
 		t.Errorf("version %v, %s", got, root.Title)
 	}
@@ -306,7 +306,7 @@ func TestProtocolCodes(t *testing.T) {
 	numbers := []string{fmt.Sprint(tryAgainLater), fmt.Sprint(ws.StatusNormalClosure)}
 	for _, name := range closes {
 		code, ok := map[string]ws.StatusCode{
-			"StatusGoingAway": ws.StatusGoingAway, "StatusPolicyViolation": ws.StatusPolicyViolation, "StatusMessageTooBig": ws.StatusMessageTooBig,
+			"StatusNormalClosure": ws.StatusNormalClosure, "StatusGoingAway": ws.StatusGoingAway, "StatusPolicyViolation": ws.StatusPolicyViolation, "StatusMessageTooBig": ws.StatusMessageTooBig,
 			"StatusInternalServerError": ws.StatusInternalServerError, "StatusProtocolError": ws.StatusProtocolError,
 			"StatusInvalidFramePayloadData": ws.StatusInvalidFramePayloadData,
 			// Codes that no close frame may have (RFC 6455 section 7.4.1).

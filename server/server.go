@@ -100,9 +100,9 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 	s.carChanged(s.car.State())
 	s.bridge = newBridge(s.car, s.publisher, s.audit, cfg.Helm == helmShared)
 	for _, r := range []role{view, control} {
-		s.welcomes[r] = newWelcome(r, s.car.TTL(), s.where, cfg.Camera.URL)
+		s.welcomes[r] = newWelcome(r, s.car.TTL(), cfg.Helm, s.where, cfg.Camera.URL)
 	}
-	s.welcomes[stranger] = newWelcome(stranger, s.car.TTL(), "", "") // no more than it has to know to log in
+	s.welcomes[stranger] = newWelcome(stranger, s.car.TTL(), cfg.Helm, "", "") // no more than it has to know to log in
 	return s, listeners, nil
 }
 

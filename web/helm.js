@@ -1,7 +1,7 @@
 // The helm: who drives, who asks for it, and the buttons for that. The main button
 // leads to the helm and away from it: whatever changes under the pointer, it never
 // comes to do the opposite of what was meant.
-import { live, mayControl, model, otherDriver } from './model.js';
+import { live, mayControl, model, otherDriver, shared } from './model.js';
 import { $, isTyping, put, UNKNOWN } from './page.js';
 import { log } from './talk.js';
 
@@ -23,6 +23,7 @@ const WAIT = 'Ask for the helm to drive, or wait until it is free.';
 // What is said of whom, what the main button does, and what one can do at all.
 const SITUATIONS = {
   unknown: () => ({ who: UNKNOWN, note: '' }),
+  shared: () => ({ who: 'Everyone', note: 'may drive', hint: HOW }),
   free: () => ({ who: 'Nobody', note: 'drives', hint: HOW }),
   mine: () => ({ who: 'You', note: 'have the helm', act: 'Give back', op: 'release', hint: HOW }),
   asked: () => ({ who: claimantName(), note: 'asks for the helm', act: 'Give', op: 'grant', hint: 'Without an answer it is given.' }),
@@ -34,6 +35,7 @@ const SITUATIONS = {
 
 function situation() {
   if (!live()) return 'unknown';
+  if (shared()) return 'shared';
   if (!model.state.driver) return 'free';
   const asks = claimant();
   if (!otherDriver()) return asks ? 'asked' : 'mine';

@@ -19,5 +19,6 @@ export const live = () => Boolean(online() && model.state && !model.quiet);
 export const mayControl = () => online() && model.me.role === 'control';
 export const estopped = () => Boolean(model.state && model.state.estop);
 export const mayDrive = () => mayControl() && !estopped() && !model.fault;
-// The id of another who drives, or ''.
-export const otherDriver = () => (model.state && model.state.driver !== model.me.id ? model.state.driver : '');
+export const shared = () => Boolean(model.me && model.me.helm === 'shared');
+// The id of another who drives, and whom we may not disturb, or ''.
+export const otherDriver = () => (model.state && !shared() && model.state.driver !== model.me.id ? model.state.driver : '');
