@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,7 +78,9 @@ func (r *recorder) stop() {
 		<-r.done
 		r.look()
 		r.phase("")
-		r.series.Phases = r.phases
+		r.mu.Lock() // a loop may still be about to begin one
+		r.series.Phases = slices.Clone(r.phases)
+		r.mu.Unlock()
 		r.bar.clear()
 	})
 }
