@@ -32,13 +32,14 @@ import (
 var ErrLoopClosed = errors.New("the event loop was closed")
 
 const (
-	readSize   = 64 << 10 // of the scratch buffer: one read per readable event
-	corkSize   = 64 << 10 // output of one event beyond this is written before the event ends
-	batchSize  = 256      // events served per turn
-	sweepSize  = 64 << 10 // deadlines looked at per turn
-	expireSize = 256      // of them that have passed
-	yieldAfter = 256      // events, about a millisecond's worth
-	passEvery  = 8        // events served before the preferred have their turn
+	readSize    = 64 << 10 // of the scratch buffer: one read per readable event
+	corkSize    = 64 << 10 // output of one event beyond this is written before the event ends
+	batchSize   = 256      // events served per turn
+	sweepSize   = 64 << 10 // deadlines looked at per turn
+	expireSize  = 256      // of them that have passed
+	yieldAfter  = 256      // events, about a millisecond's worth
+	laterEvents = 4        // what Later runs counts as so many: once sysmon is awake (see yield) it stays so for a while, at a price
+	passEvery   = 8        // events served before the preferred have their turn
 	// What is read at a time from a connection that is preferred: one whose turn comes so often could otherwise have the
 	// loop for itself.
 	preferredSize = 4 << 10
@@ -95,6 +96,8 @@ type Loop struct {
 	encoded   []byte   // scratch: what it made of it
 	corked    *Conn    // whose output gathers in out
 	closing   []ending // closed in this turn, reaped at its end
+	later     []func() // see Later
+	laterRun  []func() // its other half
 	deadlines int      // connections that have one
 	backlog   int      // bytes of output that no kernel has taken yet
 	ticking   bool
@@ -165,10 +168,10 @@ func (l *Loop) run(wait syscall.RawConn) {
 func (l *Loop) serve(uintptr) (end bool) {
 	for served := 0; !l.ended; {
 		n := ready(l.set, l.events)
-		if n == 0 {
+		if n == 0 && len(l.later) == 0 {
 			return false
 		}
-		if served += n; served >= yieldAfter {
+		if served += n + laterEvents*len(l.later); served >= yieldAfter {
 			served = 0
 			yield()
 		}
@@ -178,6 +181,7 @@ func (l *Loop) serve(uintptr) (end bool) {
 				l.Pass()
 			}
 		}
+		l.runLater()
 		l.reap()
 	}
 	return true
@@ -278,6 +282,21 @@ func (l *Loop) Post(f func()) bool {
 		l.kick()
 	}
 	return true
+}
+
+// Later has f run once whatever else is ready has had its turn: for work that takes long, and is done in pieces. It belongs
+// to the loop's goroutine, and costs less than Post, for which the kernel wakes whoever might be waiting. What has not run
+// when the loop ends never does.
+func (l *Loop) Later(f func()) { l.later = append(l.later, f) }
+
+func (l *Loop) runLater() {
+	l.later, l.laterRun = l.laterRun[:0], l.later
+	for i, f := range l.laterRun {
+		if !l.ended {
+			f()
+		}
+		l.laterRun[i] = nil
+	}
 }
 
 // arrival is a connection on its way into the loop.

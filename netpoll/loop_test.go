@@ -252,6 +252,31 @@ func TestPostKeepsOrder(t *testing.T) {
 	}
 }
 
+// Work that is done in pieces lets all who wait have their turn in between, whatever they wait for, and ends with the loop.
+func TestLater(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	heard := make(chan struct{})
+	r.onData = func(*Conn, []byte) { close(heard) }
+	_, peer := pair(t, l, unix.SOCK_STREAM, r)
+	pieces := 0
+	var piece func()
+	piece = func() { pieces++; l.Later(piece) }
+	on(t, l, piece) // for ever
+	if _, err := peer.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	<-heard
+	before, after := 0, 0
+	on(t, l, func() { before = pieces })
+	on(t, l, func() { after = pieces })
+	on(t, l, func() { after = pieces })
+	if before == 0 || after == before {
+		t.Errorf("%d pieces are done, and then %d", before, after)
+	}
+	l.Close()
+}
+
 func TestDeadline(t *testing.T) {
 	const tick = 2 * time.Millisecond
 	l := newTestLoop(t, Config{Tick: tick})

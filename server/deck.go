@@ -37,7 +37,7 @@ type deck struct {
 	// Fixed before the first connection.
 	srv       *server
 	loop      *netpoll.Loop
-	walkFn    func() // bound once, so that posting does not allocate
+	walkFn    func() // bound once, so that handing them to the loop does not allocate
 	beginFn   func()
 	answerFn  func()
 	dismissFn func()
@@ -150,8 +150,7 @@ func (d *deck) walk() {
 	}
 	d.shed()
 	if goesOn() {
-		d.loop.Post(d.walkFn)
-		stepAside()
+		d.loop.Later(d.walkFn)
 		return
 	}
 	d.walking = false
@@ -285,7 +284,6 @@ func (d *deck) dismiss() {
 		l.end(stopping)
 	}
 	if len(d.viewers)+len(d.lines) > 0 {
-		d.loop.Post(d.dismissFn)
-		stepAside()
+		d.loop.Later(d.dismissFn)
 	}
 }
