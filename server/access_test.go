@@ -259,11 +259,7 @@ func roleAt(t *testing.T, addr, path string, h http.Header) string {
 		return err.Error()
 	}
 	defer conn.Close()
-	c := &client{t: t, conn: conn, in: conn}
-	if early != nil {
-		c.in = early
-	}
-	return c.expect("welcome", func(m message) bool { return m.Op == "welcome" }).Role
+	return newClient(t, conn, early).expect("welcome", func(m message) bool { return m.Op == "welcome" }).Role
 }
 
 // Who has no token, where one is wanted to watch, sees nothing but the page that asks for it; who guesses is slowed down.
@@ -442,9 +438,7 @@ func TestAuth(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if c = (&client{t: t, conn: conn, in: conn}); early != nil {
-		c.in = early
-	}
+	c = newClient(t, conn, early)
 	c.send("auth " + driveToken)
 	if m := c.expect("ack", isAck); m.Role != "view" {
 		t.Errorf("a page that may only watch becomes %s", m.Role)
@@ -488,11 +482,7 @@ func TestSites(t *testing.T) {
 		if err != nil {
 			got = err.Error()
 		} else {
-			c := &client{t: t, conn: conn, in: conn}
-			if early != nil {
-				c.in = early
-			}
-			got = c.expect("welcome", func(m message) bool { return m.Op == "welcome" }).Role
+			got = newClient(t, conn, early).expect("welcome", func(m message) bool { return m.Op == "welcome" }).Role
 			conn.Close()
 		}
 		if !strings.Contains(got, tt.want) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -69,6 +70,11 @@ func (a *audit) add(e event) {
 		*events = slices.Delete(*events, 0, 1)
 	}
 	*events = append(*events, e)
+}
+
+// loginRefused notes that a token from an address was not good.
+func (a *audit) loginRefused(err error, from netip.Addr) {
+	a.add(event{What: "login_refused", Addr: from.String(), Why: err.Error()})
 }
 
 // like tells whether two events are the same but for when and how often.

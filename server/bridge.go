@@ -86,11 +86,7 @@ func (b *bridge) claim(p *pilot, now time.Time) (time.Duration, error) {
 func (b *bridge) grant(p *pilot, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.settle(now)
-	before := b.helm
-	granted := b.helm.grant(p, now)
-	b.changed(before, "the driver granted it", causeHandover, now)
-	if !granted {
+	if _, granted := b.act((*helm[*pilot]).grant, p, "the driver granted it", causeHandover, now); !granted {
 		return errNoClaim
 	}
 	return nil
@@ -100,10 +96,7 @@ func (b *bridge) grant(p *pilot, now time.Time) error {
 func (b *bridge) refuse(p *pilot, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.settle(now)
-	before := b.helm
-	refused := b.helm.refuse(p, now)
-	b.changed(before, "", "", now)
+	before, refused := b.act((*helm[*pilot]).refuse, p, "", "", now)
 	if !refused {
 		return errNoClaim
 	}
@@ -116,11 +109,7 @@ func (b *bridge) refuse(p *pilot, now time.Time) error {
 func (b *bridge) release(p *pilot, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.settle(now)
-	before := b.helm
-	had := b.helm.release(p, now)
-	b.changed(before, "the driver gave it back", "", now)
-	if !had {
+	if _, had := b.act((*helm[*pilot]).release, p, "the driver gave it back", "", now); !had {
 		return errNoHelm
 	}
 	return nil
@@ -129,15 +118,21 @@ func (b *bridge) release(p *pilot, now time.Time) error {
 // leave is the end of a pilot. If it drove, the car stops at once.
 func (b *bridge) leave(p *pilot, now time.Time) {
 	b.mu.Lock()
-	b.settle(now)
-	before := b.helm
-	drove := before.driver == p
-	b.helm.release(p, now)
-	b.changed(before, "the driver disconnected", hardware.CauseDisconnect, now)
+	before, _ := b.act((*helm[*pilot]).release, p, "the driver disconnected", hardware.CauseDisconnect, now)
 	b.mu.Unlock()
-	if drove {
+	if before.driver == p {
 		stepAside()
 	}
+}
+
+// act has p do something with the helm, once time has had its effect, and returns how the helm was before, and whether p
+// could. why and cause are for changed. The caller holds mu.
+func (b *bridge) act(do func(*helm[*pilot], *pilot, time.Time) bool, p *pilot, why, cause string, now time.Time) (before helm[*pilot], could bool) {
+	b.settle(now)
+	before = b.helm
+	could = do(&b.helm, p, now)
+	b.changed(before, why, cause, now)
+	return before, could
 }
 
 // ring is the alarm. It runs on a goroutine of its own.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -79,8 +80,13 @@ func dialRaw(t *testing.T, addr, path string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	return newClient(t, conn, early)
+}
+
+// newClient makes a client of what ws.Dial returns: early is what came behind the response, if anything did.
+func newClient(t *testing.T, conn net.Conn, early *bufio.Reader) *client {
 	c := &client{t: t, conn: conn, in: conn}
-	if early != nil { // came behind the response
+	if early != nil {
 		c.in = early
 	}
 	return c

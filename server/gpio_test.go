@@ -40,8 +40,8 @@ func startRover(t *testing.T, config string, args ...string) *rover {
 	return launch(t, newChip(t), append(args, "-config", write(t, config+l298n))...)
 }
 
-// newChip makes a chip like a Raspberry Pi's.
-func newChip(t *testing.T) *gpiosim.Chip {
+// simulatePi makes a board with a chip like a Raspberry Pi's.
+func simulatePi(t *testing.T) *gpiosim.Sim {
 	t.Helper()
 	if os.Getenv("ROVERD_GUEST") == "" {
 		t.Skip("NOT TESTED here: it needs gpio-sim; `make guest` runs it in a virtual machine")
@@ -55,6 +55,13 @@ func newChip(t *testing.T) *gpiosim.Chip {
 		t.Fatal(err)
 	}
 	t.Cleanup(sim.Close)
+	return sim
+}
+
+// newChip makes a chip like a Raspberry Pi's, of which a test reads the levels.
+func newChip(t *testing.T) *gpiosim.Chip {
+	t.Helper()
+	sim := simulatePi(t)
 	// A line that nobody holds is pulled up, so that low means driven low, and not given up.
 	for _, offset := range offsets {
 		if err := sim.Chips[0].Pullup(offset); err != nil {

@@ -26,18 +26,12 @@ type guest struct {
 
 // newGuest lets a new connection in, or turns it away.
 func newGuest(d *deck, c *netpoll.Conn, from netip.Addr) netpoll.Handler {
-	gate := d.srv.gate
 	place, err := d.srv.enter(from)
-	if err == nil {
-		c.SetDeadline(headTime)
-		return &guest{deck: d, place: place, from: from}
+	if err != nil {
+		return d.srv.turnAway(c, err, func() { refuse(c, nil, unavailable(err.Error())) })
 	}
-	d.srv.complain("turned a connection away", err, c)
-	if !gate.turnAway() {
-		return nil
-	}
-	refuse(c, nil, unavailable(err.Error()))
-	return turned{gate}
+	c.SetDeadline(headTime)
+	return &guest{deck: d, place: place, from: from}
 }
 
 func (g *guest) Data(c *netpoll.Conn, p []byte) {
@@ -143,7 +137,7 @@ func (s *server) refuseLogin(err error, from netip.Addr) *websocket.Refusal {
 		r.Status, r.Fields = http.StatusTooManyRequests, "Retry-After: 60\r\n"
 	}
 	if err != errNoToken {
-		s.audit.add(event{What: "login_refused", Addr: from.String(), Why: err.Error()})
+		s.audit.loginRefused(err, from)
 	}
 	return r
 }
@@ -205,6 +199,16 @@ func (g *guest) Drained(c *netpoll.Conn) {
 func (g *guest) Closed(c *netpoll.Conn, err error) {
 	g.deck.srv.gate.leave(g.place)
 	g.deck.srv.lost(err, c)
+}
+
+// turnAway has say tell a connection why it can't come in, unless that is being told to too many.
+func (s *server) turnAway(c *netpoll.Conn, err error, say func()) netpoll.Handler {
+	s.complain("turned a connection away", err, c)
+	if !s.gate.turnAway() {
+		return nil
+	}
+	say()
+	return turned{s.gate}
 }
 
 // turned is a connection that is told why it can't come in.

@@ -34,13 +34,10 @@ func (d *deck) openLine(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
 	srv := d.srv
 	place, err := srv.gate.enter(from.Addr(), time.Now())
 	if err != nil {
-		srv.complain("turned a connection away", err, c)
-		if !srv.gate.turnAway() {
-			return nil
-		}
-		c.Write(appendClosed(nil, err.Error()))
-		c.Finish()
-		return turned{srv.gate}
+		return srv.turnAway(c, err, func() {
+			c.Write(appendClosed(nil, err.Error()))
+			c.Finish()
+		})
 	}
 	l := &line{deck: d, conn: c, place: place}
 	l.pilot = newPilot(d, l, srv.lastID.Add(1), srv.access.nobody)

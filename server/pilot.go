@@ -187,9 +187,10 @@ func (p *pilot) auth(id int64, token string, at time.Time) error {
 		p.say(appendRole(p.deck.scratch[:0], id, p.role))
 		return nil
 	}
-	got, err := srv.access.check(token, p.out.peer(), at)
+	from := p.out.peer()
+	got, err := srv.access.check(token, from, at)
 	if err != nil {
-		srv.audit.add(event{What: "login_refused", Addr: p.out.peer().String(), Why: err.Error()})
+		srv.audit.loginRefused(err, from)
 		return err
 	}
 	p.role = max(p.role, got)

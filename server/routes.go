@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime"
+	"strings"
 	"time"
 
 	"roverd/server/websocket"
@@ -100,13 +101,13 @@ func (s *server) admits(w http.ResponseWriter, r *http.Request, least role) bool
 // and in pictures of its window.
 func (s *server) logIn(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	token := queryToken(r.URL)
 	if !s.cfg.Open {
-		if _, err := s.access.check(token, s.originOf(r).addr, time.Now()); err != nil {
+		token, from := queryToken(r.URL), s.originOf(r)
+		if _, err := s.access.check(token, from.addr, time.Now()); err != nil {
 			s.refusePage(w, r, err)
 			return
 		}
-		s.access.setCookie(w, token, s.originOf(r).secure)
+		s.access.setCookie(w, token, from.secure)
 	}
 	query.Del("token")
 	w.Header().Set("Cache-Control", "no-store")
@@ -119,11 +120,8 @@ func (s *server) refusePage(w http.ResponseWriter, r *http.Request, err error) {
 	refusal := s.refuseLogin(err, s.originOf(r).addr)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	if refusal.Status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", "Bearer") // RFC 6750 section 3
-	} else {
-		h.Set("Retry-After", "60")
-	}
+	name, value, _ := strings.Cut(strings.TrimSpace(refusal.Fields), ": ")
+	h.Set(name, value)
 	if r.URL.Path != "/" {
 		http.Error(w, refusal.Reason, refusal.Status)
 		return

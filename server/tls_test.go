@@ -105,11 +105,7 @@ func dialWSS(t *testing.T, addr, path string, config *tls.Config, wrap func(net.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	c := &client{t: t, conn: conn, in: conn}
-	if early != nil {
-		c.in = early
-	}
-	return c
+	return newClient(t, conn, early)
 }
 
 // tap remembers what is read.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"math"
@@ -21,8 +20,6 @@ import (
 	"time"
 
 	"roverd/hardware"
-
-	"github.com/warthog618/go-gpiosim"
 )
 
 func TestMend(t *testing.T) {
@@ -175,18 +172,7 @@ type change struct {
 // simulatedBoard has the lines of l298n; changes returns all that was done to any of them, whoever did it.
 func simulatedBoard(t *testing.T) (changes func() []change) {
 	t.Helper()
-	if os.Getenv("ROVERD_GUEST") == "" {
-		t.Skip("NOT TESTED here: it needs gpio-sim; `make guest` runs it in a virtual machine")
-	}
-	var lines []gpiosim.NewBankOption
-	for i := range 28 {
-		lines = append(lines, gpiosim.WithNamedLine(i, fmt.Sprintf("GPIO%d", i)))
-	}
-	sim, err := gpiosim.NewSim(gpiosim.WithName("roverd"), gpiosim.WithBank(gpiosim.NewBank("pinctrl-bcm2711", 28, lines...)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(sim.Close)
+	simulatePi(t)
 	tracing := t.TempDir()
 	if err := syscall.Mount("tracefs", tracing, "tracefs", 0, ""); err != nil {
 		t.Fatal(err)
