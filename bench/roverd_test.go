@@ -4,13 +4,12 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"net"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // programs builds roverd and bench, as they are used (without -race), and starts the server. Its URL and process ID come
@@ -30,18 +29,11 @@ func programs(t *testing.T) (url string, pid int, bench func(args ...string) *ru
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	server := exec.Command(filepath.Join(dir, "server"), "-sim", "-open", "-addr", "127.0.0.1:0")
+	stdout, err := server.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := ln.Addr().String()
-	ln.Close()
-	server := exec.Command(filepath.Join(dir, "server"), "-sim", "-open", "-addr", addr)
-	log, err := server.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server.Stdout = server.Stderr
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -49,22 +41,13 @@ func programs(t *testing.T) (url string, pid int, bench func(args ...string) *ru
 		server.Process.Kill()
 		server.Wait()
 	})
-	go func() {
-		for lines := bufio.NewScanner(log); lines.Scan(); {
-		}
-	}()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			conn.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(20 * time.Millisecond)
+	said := bufio.NewReader(stdout)
+	line, err := said.ReadString('\n') // once it serves
+	addr, ok := strings.CutSuffix(strings.TrimPrefix(line, "open http://"), "/ in a browser\n")
+	if !ok {
+		t.Fatalf("roverd says %q, %v", line, err)
 	}
+	go io.Copy(io.Discard, said)
 	return "ws://" + addr + "/ws", server.Process.Pid, func(args ...string) *run {
 		t.Helper()
 		file := filepath.Join(dir, "figures.json")
