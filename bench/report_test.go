@@ -125,6 +125,8 @@ func TestJSONSchema(t *testing.T) {
 			f.mu.Lock()
 			f.conns[len(f.conns)-1].Close()
 			f.mu.Unlock()
+		case 40:
+			return "" // the connection ends, and the command is not answered
 		}
 		return reply(i)
 	}
