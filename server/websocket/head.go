@@ -7,10 +7,9 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
-
-	"github.com/gobwas/httphead"
 )
 
 // MaxHead is the largest head of a request that is taken, in bytes.
@@ -212,7 +211,7 @@ func (h *Head) url(secure bool) (*url.URL, error) {
 
 // field reads one header field.
 func (h *Head) field(name, value []byte) error {
-	is := func(s string) bool { return len(name) == len(s) && strings.EqualFold(string(name), s) }
+	is := func(s string) bool { return equalFold(name, s) }
 	switch {
 	case is("Host"):
 		h.hosts++
@@ -226,12 +225,12 @@ func (h *Head) field(name, value []byte) error {
 		}
 		h.body = h.body || len(bytes.Trim(value, "0")) > 0
 	case is("Transfer-Encoding"):
-		if h.encodings++; !strings.EqualFold(string(value), "chunked") {
+		if h.encodings++; !equalFold(value, "chunked") {
 			return &Refusal{Status: http.StatusNotImplemented, Reason: fmt.Sprintf("the Transfer-Encoding %.40q is not known here", value)}
 		}
 		h.body = true
 	case is("Expect"):
-		if h.expects = strings.EqualFold(string(value), "100-continue"); !h.expects && len(value) > 0 {
+		if h.expects = equalFold(value, "100-continue"); !h.expects && len(value) > 0 {
 			return &Refusal{Status: http.StatusExpectationFailed, Reason: fmt.Sprintf("the Expect %.40q is not known here", value)}
 		}
 	case is("Upgrade"):
@@ -256,9 +255,7 @@ func (h *Head) field(name, value []byte) error {
 			h.subprotocol = h.subprotocol || string(item) == Subprotocol
 		}
 	case is("Sec-WebSocket-Extensions"):
-		h.extensions = h.extensions && httphead.ScanOptions(value, func(int, []byte, []byte, []byte) httphead.Control {
-			return httphead.ControlContinue
-		})
+		h.extensions = h.extensions && extensionList.Match(value)
 	}
 	return nil
 }
@@ -345,12 +342,23 @@ func isHex(b byte) bool { return isDigit(b) || 'a' <= b|0x20 && b|0x20 <= 'f' }
 // hasToken tells whether a comma-separated list has the token, in any case.
 func hasToken(list []byte, token string) bool {
 	for item := range bytes.SplitSeq(list, []byte(",")) {
-		if strings.EqualFold(string(bytes.Trim(item, " \t")), token) {
+		if equalFold(bytes.Trim(item, " \t"), token) {
 			return true
 		}
 	}
 	return false
 }
+
+// equalFold tells whether p is s, in any case. (To strings.EqualFold alone the Kelvin sign is a k.)
+func equalFold(p []byte, s string) bool { return len(p) == len(s) && strings.EqualFold(string(p), s) }
+
+// extensionList is what Sec-WebSocket-Extensions may have (RFC 6455 section 9.1: of a value in quotes, too, only a token
+// may be left). As in any list, elements may be empty (RFC 9110 section 5.6.1.2).
+var extensionList = func() *regexp.Regexp {
+	extension := strings.NewReplacer("char", "[!#$%&'*+.^_`|~0-9A-Za-z-]", " ", `[ \t]*`).Replace(
+		` char+(?: ; char+(?: = (?:char+|"(?:\\?char)+"))?)* `)
+	return regexp.MustCompile(`^[, \t]*` + extension + `(?:,(?:[ \t]*|` + extension + `))*$`)
+}()
 
 // AppendHead appends the head of a request that net/http has read, as far as that has kept it: no more than it was.
 func AppendHead(dst []byte, r *http.Request) []byte {

@@ -194,6 +194,8 @@ func TestUpgradeRefuses(t *testing.T) {
 		{"HTTP/1.0", with("HTTP/1.1", "HTTP/1.0"), 400},
 		{"no Upgrade", without("Upgrade: websocket"), 400},
 		{"other Upgrade", with("Upgrade: websocket", "Upgrade: h2c"), 400},
+		{"an Upgrade with the Kelvin sign", with("websocket", "websoc\u212aet"), 400}, // in any case means in that of ASCII
+		{"an Upgrade with a long s", with("websocket", "web\u017focket"), 400},
 		{"no Connection", without("Connection: Upgrade"), 400},
 		{"other Connection", with("Connection: Upgrade", "Connection: keep-alive"), 400},
 		{"empty Host", with("Host: server.example.com", "Host:"), 400},
@@ -214,7 +216,7 @@ func TestUpgradeRefuses(t *testing.T) {
 		{"a body", with("Origin", "Content-Length: 5\r\nOrigin"), 400},
 		{"a chunked body", with("Origin", "Transfer-Encoding: chunked\r\nOrigin"), 400},
 		{"malformed extensions", with("Origin", "Sec-WebSocket-Extensions: ;;\r\nOrigin"), 400},
-		{"no extension", with("Origin", "Sec-WebSocket-Extensions:\r\nOrigin"), 400},
+		{"malformed extensions behind others", with("Origin", "Sec-WebSocket-Extensions: x\r\nSec-WebSocket-Extensions: ;;\r\nOrigin"), 400},
 		{"no subprotocol", with("Origin", "Sec-WebSocket-Protocol:\r\nOrigin"), 400},
 		{"no subprotocol in a list", with("Origin", "Sec-WebSocket-Protocol: , \t,\r\nOrigin"), 400},
 		{"empty Origin", with("Origin: http://example.com", "Origin:"), 400},
@@ -275,6 +277,23 @@ func TestSubprotocol(t *testing.T) {
 		}
 		if r, _ := parse(t, []byte(example), response); r.Header.Get("Sec-WebSocket-Protocol") != want || len(r.Header["Sec-Websocket-Protocol"]) > 1 {
 			t.Errorf("%s: %q", offer, response)
+		}
+	}
+}
+
+// RFC 6455 section 9.1: what does not conform to its grammar fails the connection.
+func TestExtensions(t *testing.T) {
+	for value, want := range map[string]bool{
+		"x": true, "permessage-deflate; client_max_window_bits": true, "x;y;z=1": true, "x; y=\"z\", a; b": true, "\t x ;\ty = z\t, a ": true,
+		`x; y="\z"`: true, "x; y=\"!#$%&'*+-.^_`|~\"": true, ",x": true, "x,,a": true, "x, ": true,
+		"": false, " ": false, ",": false, ", ,": false, ";": false, "=": false, "x;": false, "x;;y": false, "x;,a": false, "x, ;y": false, "x y": false,
+		"x=y": false, "x;=y": false, "x;y=": false, "x;y==z": false, "x;y=z=z": false, "x;y=z z": false, "x/y": false, "x;y@=z": false, "\xe4": false,
+		`"x"`: false, `x;"y"`: false, `x;y="`: false, `x;y=""`: false, `x;y="z`: false, `x;y=z"`: false, `x;y="z"z`: false, `x;y="z" z`: false,
+		`x;y="z z"`: false, `x;y="z,z"`: false, `x;y="z;z"`: false, `x;y="\"`: false, `x;y="\\"`: false, `x;y="z\,z"`: false, `x;y="\"z"`: false,
+	} {
+		head := strings.Replace(example, "Origin", "Sec-WebSocket-Extensions:"+value+"\r\nOrigin", 1)
+		if _, err := answer([]byte(head), func(Request) error { return nil }); (err == nil) != want || !want && refused(t, err) != 400 {
+			t.Errorf("%q: %v", value, err)
 		}
 	}
 }
