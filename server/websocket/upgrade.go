@@ -122,15 +122,30 @@ func AppendRequest(dst []byte, host, target string) []byte {
 // CheckResponse tells whether a whole response head, the answer to AppendRequest, agreed to the upgrade
 // (RFC 6455 section 4.1).
 func CheckResponse(head []byte) error {
-	line, rest, _ := bytes.Cut(head, []byte("\r\n"))
+	line, rest, _ := bytes.Cut(head, crlf)
 	if !bytes.HasPrefix(line, []byte("HTTP/1.1 101 ")) {
 		return fmt.Errorf("the server did not upgrade to WebSocket: it answered %q", line)
 	}
-	for line := range bytes.SplitSeq(rest, []byte("\r\n")) {
+	var upgrade, connection, accept bool
+	for line := range bytes.SplitSeq(rest, crlf) {
 		name, value, _ := bytes.Cut(line, []byte(":"))
-		if http.CanonicalHeaderKey(string(name)) == "Sec-Websocket-Accept" && string(bytes.TrimSpace(value)) == clientAccept {
-			return nil
+		value = bytes.Trim(value, " \t")
+		switch {
+		case equalFold(name, "Upgrade"):
+			upgrade = equalFold(value, "websocket")
+		case equalFold(name, "Connection"):
+			connection = connection || hasToken(value, "upgrade")
+		case equalFold(name, "Sec-WebSocket-Accept"):
+			accept = string(value) == clientAccept
+		case equalFold(name, "Sec-WebSocket-Extensions"), equalFold(name, "Sec-WebSocket-Protocol"):
+			return fmt.Errorf("the server's 101 response has %q, which nobody asked for", line)
 		}
 	}
-	return errors.New("the server's 101 response has no right Sec-WebSocket-Accept")
+	switch {
+	case !upgrade || !connection:
+		return errors.New("the server's 101 response lacks Upgrade: websocket or Connection: Upgrade")
+	case !accept:
+		return errors.New("the server's 101 response has no right Sec-WebSocket-Accept")
+	}
+	return nil
 }
