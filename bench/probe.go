@@ -158,8 +158,11 @@ func (p *probe) get(ctx context.Context, path string) []byte {
 		return nil
 	}
 	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK { // and the body of a 101 is the connection, which ends for no context
+		return nil
+	}
 	text, err := io.ReadAll(io.LimitReader(res.Body, 256<<10))
-	if err != nil || res.StatusCode != http.StatusOK {
+	if err != nil {
 		return nil
 	}
 	return text

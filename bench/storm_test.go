@@ -33,7 +33,7 @@ func TestStormReportsRefusals(t *testing.T) {
 	url := plain(t, func(n int, conn net.Conn) {
 		conn.Read(make([]byte, 4096))
 		if n%2 == 0 {
-			conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: eSwiLPw1yDQ/RRcBFOP2WbNn7Og=\r\n\r\n"))
+			conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: eSwiLPw1yDQ/RRcBFOP2WbNn7Og=\r\n\r\n"))
 			conn.Read(make([]byte, 4096)) // until the client goes
 			return
 		}
