@@ -38,9 +38,7 @@ func (g *guest) Data(c *netpoll.Conn, p []byte) {
 	if g.head != nil {
 		p = append(g.head, p...)
 	}
-	for bytes.HasPrefix(p, []byte("\r\n")) { // some send empty lines behind the last request (RFC 9112 section 2.2)
-		p = p[2:]
-	}
+	p = skipEmptyLines(p)
 	n, err := websocket.HeadLength(p)
 	if err == nil && n == 0 {
 		if g.head == nil {
@@ -61,6 +59,14 @@ func (g *guest) Data(c *netpoll.Conn, p []byte) {
 	default:
 		g.handOver(c, p)
 	}
+}
+
+// skipEmptyLines returns p from the request on: some send empty lines behind the last one (RFC 9112 section 2.2).
+func skipEmptyLines(p []byte) []byte {
+	for bytes.HasPrefix(p, []byte("\r\n")) {
+		p = p[2:]
+	}
+	return p
 }
 
 // upgrade makes the guest a viewer, or an echo. What stands behind the head, of n bytes, are its first frames.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -97,14 +98,16 @@ func (h *handover) Close() error {
 
 func (h *handover) Addr() net.Addr { return h.addr }
 
-// handedConn replays what the reactor had read.
+// handedConn is a connection as net/http sees it: one request after the other, and only what the reactor hands over.
 type handedConn struct {
 	net.Conn // the same as tcp, or TLS over it
 	tcp      *net.TCPConn
 	secure   *secure // nil without TLS
 	from     *handover
-	deck     *deck // where it came from
-	read     []byte
+	deck     *deck  // where it came from
+	read     []byte // what the client has sent beyond head
+	head     []byte // of a request, what net/http has not read yet
+	ended    bool   // with a recall
 	once     sync.Once
 }
 
@@ -113,15 +116,38 @@ type securedConn struct{ *handedConn }
 
 func (c securedConn) ConnectionState() tls.ConnectionState { return c.secure.tls.ConnectionState() }
 
+// recall is the method that net/http reads in place of a head that is the reactor's. No client's gets there (Head.method).
+const recall = "RECALL"
+
+// Read returns the heads that the reactor would hand over, as the first on their connection: net/http puts up with more,
+// and might end a request elsewhere than a proxy does. In place of any other comes a recall, and then the end.
 func (c *handedConn) Read(p []byte) (int, error) {
-	if len(c.read) > 0 {
-		n := copy(p, c.read)
-		if c.read = c.read[n:]; len(c.read) == 0 {
-			c.read = nil // or all of it would be kept as long as the connection
+	for len(c.head) == 0 {
+		if c.ended {
+			return 0, io.EOF
 		}
-		return n, nil
+		var h websocket.Head
+		c.read = skipEmptyLines(c.read)
+		n, err := websocket.HeadLength(c.read)
+		if err == nil && n > 0 {
+			h, err = websocket.ParseHead(c.read[:n], c.secure != nil)
+		}
+		switch {
+		case err != nil || h.IsUpgrade():
+			c.head, c.ended = []byte(recall+" / HTTP/1.1\r\nHost:\r\n\r\n"), true
+		case n > 0:
+			c.head, c.read = c.read[:n:n], c.read[n:]
+		default:
+			c.read = slices.Grow(c.read, len(p))
+			n, err := c.Conn.Read(c.read[len(c.read):cap(c.read)])
+			if c.read = c.read[:len(c.read)+n]; n == 0 {
+				return 0, err
+			}
+		}
 	}
-	return c.Conn.Read(p)
+	n := copy(p, c.head)
+	c.head = c.head[n:]
+	return n, nil
 }
 
 // CloseWrite is what net/http looks for when it must not close at once: what the client still sends would make TCP reset
@@ -147,21 +173,11 @@ func (c *handedConn) part() {
 	c.tcp.Close()
 }
 
-// isReactors tells whether the reactor answers a request with that head: it asks for a WebSocket, or is refused.
-func isReactors(head []byte, secure bool) bool {
-	n, err := websocket.HeadLength(head)
-	if err != nil {
-		return true
-	}
-	h, err := websocket.ParseHead(head[:n], secure)
-	return err != nil || h.IsUpgrade()
-}
-
-// giveBack returns the connection of a request to the reactor, where it is as if it had just come, with this request as
-// its first: proxies ask for a WebSocket on any connection that they have kept, and what is refused on one that has
-// just come is refused on theirs, whatever net/http thinks of it.
-func giveBack(w http.ResponseWriter, head []byte) error {
-	conn, rw, err := w.(http.Hijacker).Hijack()
+// giveBack returns the connection of a recall to the reactor, where it is as if it had just come, with what the client has
+// sent as its first request: proxies ask for a WebSocket on any connection that they have kept, and what is refused on one
+// that has just come is refused on theirs.
+func giveBack(w http.ResponseWriter) error {
+	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		return err
 	}
@@ -173,10 +189,6 @@ func giveBack(w http.ResponseWriter, head []byte) error {
 	peer, ok := c.tcp.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return unix.ENOTCONN // it was reset before it got here
-	}
-	behind, err := rw.Reader.Peek(rw.Reader.Buffered())
-	if err != nil {
-		return err
 	}
 	raw, err := c.tcp.SyscallConn()
 	if err != nil {
@@ -190,11 +202,10 @@ func giveBack(w http.ResponseWriter, head []byte) error {
 	}
 	from := peer.AddrPort()
 	at := netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-	read := slices.Concat(head, behind, c.read)
 	if c.secure != nil {
-		c.deck.loop.Adopt(fd, at, c.secure.Conn.(*blocking).in, c.deck.reopen(c.secure, read))
+		c.deck.loop.Adopt(fd, at, c.secure.Conn.(*blocking).in, c.deck.reopen(c.secure, c.read))
 	} else {
-		c.deck.loop.Adopt(fd, at, read, c.deck.open)
+		c.deck.loop.Adopt(fd, at, c.read, c.deck.open)
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"roverd/server/websocket"
 	"roverd/web"
 )
 
@@ -51,20 +50,20 @@ func (s *server) routes() http.Handler {
 		mux.HandleFunc("GET /echo", speaksWebSocket)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == recall {
+			if err := giveBack(w); err != nil {
+				s.httpLog.Printf("give a kept connection back: %v", err)
+			}
+			return
+		}
 		h := w.Header()
 		// The picture may come from another server; all else is ours.
 		h.Set("Content-Security-Policy", "default-src 'self'; img-src http: https:; connect-src 'self' ws: wss:; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
-		// Of HTTP/1.0, net/http has dropped a Transfer-Encoding: who knows where the request ends (RFC 9112 section 6.1)?
+		// An old proxy may have passed on a keep-alive that it does not understand (RFC 9112 appendix C.2.2).
 		if s.handover.crowded() || !r.ProtoAtLeast(1, 1) {
 			h.Set("Connection", "close")
-		}
-		if head := websocket.AppendHead(nil, r); isReactors(head, r.TLS != nil) {
-			if err := giveBack(w, head); err != nil {
-				s.httpLog.Printf("give a kept connection back: %v", err)
-			}
-			return
 		}
 		if host := s.originOf(r).host; !s.cfg.isOurs(host) {
 			refusal := misdirected(host)
@@ -137,13 +136,9 @@ func (s *server) refusePage(w http.ResponseWriter, r *http.Request, err error) {
 // newHTTPServer serves s.routes.
 func (s *server) newHTTPServer() *http.Server {
 	return &http.Server{
-		Handler:                      s.routes(),
-		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * by itself
-		ReadHeaderTimeout:            headTime,
-		ReadTimeout:                  headTime,
-		WriteTimeout:                 30 * time.Second,
-		IdleTimeout:                  idleTime,
-		MaxHeaderBytes:               websocket.MaxHead - 4<<10, // net/http adds as much
-		ErrorLog:                     s.httpLog,
+		Handler:      s.routes(),
+		WriteTimeout: 30 * time.Second,
+		IdleTimeout:  idleTime, // which the next head must have arrived within
+		ErrorLog:     s.httpLog,
 	}
 }

@@ -65,8 +65,7 @@ func FuzzDecoder(f *testing.F) {
 }
 
 // FuzzHead compares with net/http: what is taken here must be taken there, and mean the same, or a request could end
-// where somebody else takes it to go on; and must be taken here again when it comes back from there, or it would go
-// back and forth. Whatever is refused gets a whole response.
+// where somebody else takes it to go on. Whatever is refused gets a whole response.
 func FuzzHead(f *testing.F) {
 	for _, head := range []string{
 		example, example + "\x81\x85", example[:60], "", "\n", "\r\n\r\n", " \r\n", "  \r\n", ":\r\n\r\n",
@@ -148,13 +147,6 @@ func compare(t *testing.T, h *Head, p []byte) {
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		t.Errorf("%q: the method is taken", p)
-	}
-	again := AppendHead(nil, r)
-	if n, err := HeadLength(again); n != len(again) || n > len(p) {
-		t.Fatalf("%q came back as %q, of which %d bytes are the head, %v", p, again, n, err)
-	}
-	if back, err := ParseHead(again, false); err != nil || back.IsUpgrade() != h.IsUpgrade() || *back.URL != *h.URL || back.Authority() != h.Authority() {
-		t.Errorf("%q came back as %q, which is %+v, %v", p, again, back, err)
 	}
 	for name, got := range map[string]struct {
 		last  []byte

@@ -359,23 +359,3 @@ var extensionList = func() *regexp.Regexp {
 		` char+(?: ; char+(?: = (?:char+|"(?:\\?char)+"))?)* `)
 	return regexp.MustCompile(`^[, \t]*` + extension + `(?:,(?:[ \t]*|` + extension + `))*$`)
 }()
-
-// AppendHead appends the head of a request that net/http has read, as far as that has kept it: no more than it was.
-func AppendHead(dst []byte, r *http.Request) []byte {
-	dst = fmt.Appendf(dst, "%s %s %s\r\n", r.Method, r.RequestURI, r.Proto)
-	switch {
-	case r.URL.Host == "" && r.Host != "":
-		dst = fmt.Appendf(dst, "Host:%s\r\n", r.Host)
-	case r.ProtoAtLeast(1, 1):
-		dst = append(dst, "Host:\r\n"...) // empty, or it does not count beside the target's
-	}
-	for _, coding := range r.TransferEncoding {
-		dst = fmt.Appendf(dst, "Transfer-Encoding:%s\r\n", coding)
-	}
-	for name, values := range r.Header {
-		for _, value := range values {
-			dst = fmt.Appendf(dst, "%s:%s\r\n", name, value)
-		}
-	}
-	return append(dst, crlf...)
-}
