@@ -217,7 +217,7 @@ func (s *server) turnAway(c *netpoll.Conn, err error, say func()) netpoll.Handle
 	return turned{s.gate}
 }
 
-// turned is a connection that is told why it can't come in.
+// turned is a connection that has been told why it can't come in, or all that net/http had to say.
 type turned struct{ gate *gate }
 
 func (turned) Data(*netpoll.Conn, []byte)    {}

@@ -116,11 +116,12 @@ type securedConn struct{ *handedConn }
 
 func (c securedConn) ConnectionState() tls.ConnectionState { return c.secure.tls.ConnectionState() }
 
-// recall is the method that net/http reads in place of a head that is the reactor's. No client's gets there (Head.method).
+// recall is the method that net/http reads in place of a head that is the reactor's. No client's request gets there with
+// it (Head.method).
 const recall = "RECALL"
 
-// Read returns the heads that the reactor would hand over, as the first on their connection: net/http puts up with more,
-// and might end a request elsewhere than a proxy does. In place of any other comes a recall, and then the end.
+// Read returns the heads that the reactor would hand over, were they the first on their connection: net/http puts up
+// with more, and might end a request elsewhere than a proxy does. In place of any other comes a recall, and then the end.
 func (c *handedConn) Read(p []byte) (int, error) {
 	for len(c.head) == 0 {
 		if c.ended {
@@ -150,21 +151,21 @@ func (c *handedConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// CloseWrite is what net/http looks for when it must not close at once: what the client still sends would make TCP reset
-// the connection, which can destroy the answer on its way.
-func (c *handedConn) CloseWrite() error {
-	if c.secure != nil {
-		c.secure.tls.CloseWrite()
-	}
-	return c.tcp.CloseWrite()
-}
-
-func (c *handedConn) Close() error {
-	c.once.Do(c.from.release)
-	if c.secure != nil {
-		c.secure.Conn.(*blocking).end()
-	}
-	return c.Conn.Close()
+// Close ends the connection by way of the reactor, which reads on until the client has closed it, too: at once it would
+// be reset if the client has sent more, which can destroy the answer on its way (RFC 9112 section 9.6).
+func (c *handedConn) Close() (err error) {
+	c.once.Do(func() {
+		fd, at, lost := c.duplicate()
+		if c.secure != nil {
+			c.secure.Conn.(*blocking).end()
+		}
+		err = c.Conn.Close()
+		c.from.release()
+		if lost == nil {
+			c.deck.loop.Adopt(fd, at, nil, c.deck.finish)
+		}
+	})
+	return err
 }
 
 // part closes net/http's descriptor of a connection that goes on elsewhere.
@@ -173,9 +174,24 @@ func (c *handedConn) part() {
 	c.tcp.Close()
 }
 
-// giveBack returns the connection of a recall to the reactor, where it is as if it had just come, with what the client has
-// sent as its first request: proxies ask for a WebSocket on any connection that they have kept, and what is refused on one
-// that has just come is refused on theirs.
+// duplicate returns a descriptor of the connection for the reactor, and the address of the peer.
+func (c *handedConn) duplicate() (fd int, at netip.AddrPort, err error) {
+	peer, ok := c.tcp.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return -1, at, unix.ENOTCONN // it was reset before it got here
+	}
+	raw, err := c.tcp.SyscallConn()
+	if err != nil {
+		return -1, at, err
+	}
+	control := raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	from := peer.AddrPort()
+	return fd, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), cmp.Or(control, err)
+}
+
+// giveBack returns the connection of a recall to the reactor, where it is as if it had just come, with what the client
+// has sent as its first request: proxies ask for a WebSocket on any connection that they have kept, and what is refused
+// on one that has just come is refused on theirs.
 func giveBack(w http.ResponseWriter) error {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
@@ -186,22 +202,10 @@ func giveBack(w http.ResponseWriter) error {
 		c = conn.(securedConn).handedConn
 	}
 	defer c.part()
-	peer, ok := c.tcp.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return unix.ENOTCONN // it was reset before it got here
-	}
-	raw, err := c.tcp.SyscallConn()
+	fd, at, err := c.duplicate()
 	if err != nil {
 		return err
 	}
-	fd := -1
-	if control := raw.Control(func(old uintptr) {
-		fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0)
-	}); control != nil || err != nil {
-		return cmp.Or(control, err)
-	}
-	from := peer.AddrPort()
-	at := netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 	if c.secure != nil {
 		c.deck.loop.Adopt(fd, at, c.secure.Conn.(*blocking).in, c.deck.reopen(c.secure, c.read))
 	} else {
@@ -220,4 +224,13 @@ func (d *deck) reopen(s *secure, read []byte) func(*netpoll.Conn, netip.AddrPort
 		}
 		return s
 	}
+}
+
+// finish takes a connection back that net/http is done with.
+func (d *deck) finish(c *netpoll.Conn, _ netip.AddrPort) netpoll.Handler {
+	if !d.srv.gate.turnAway() {
+		return nil
+	}
+	c.Finish()
+	return turned{d.srv.gate}
 }

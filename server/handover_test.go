@@ -187,6 +187,38 @@ func TestKeepAliveEndsAtABody(t *testing.T) {
 	}
 }
 
+// Where the server closes, what it has said arrives although the client sends on (RFC 9112 section 9.6).
+func TestLastAnswerArrives(t *testing.T) {
+	s, addr := startServer(t)
+	before := files(t)
+	for _, request := range []string{
+		"GET /style.css HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "GET /style.css HTTP/1.0\r\n\r\n",
+	} {
+		for _, kept := range []bool{false, true} {
+			c := dialHTTP(t, addr)
+			if kept {
+				c.ask("GET", "/nowhere", "")
+			}
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				io.WriteString(c.conn, request+strings.Repeat(getState, 100_000))
+			}()
+			if r, body := c.answer("GET"); r.StatusCode != 200 || !r.Close || !strings.Contains(body, "{") {
+				t.Errorf("answered with %d, %d bytes, close %v", r.StatusCode, len(body), r.Close)
+			}
+			c.expectEnd()
+			c.conn.Close()
+			<-sent
+		}
+	}
+	until(t, "all descriptors and places are back", func() bool {
+		s.gate.mu.Lock()
+		defer s.gate.mu.Unlock()
+		return files(t) <= before && s.handover.live.Load() == 0 && s.gate.turned == 0
+	})
+}
+
 // A connection is kept for idleTime after each answer, and its place comes back once, however it ends. (In a bubble whose clock jumps to whatever all wait for.)
 func TestKeepAliveIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -197,7 +229,7 @@ func TestKeepAliveIdle(t *testing.T) {
 		connect := func() *httpClient {
 			ours, theirs := net.Pipe()
 			s.handover.reserve()
-			s.handover.conns <- &handedConn{Conn: theirs, from: s.handover, read: []byte(getNowhere)}
+			s.handover.conns <- &handedConn{Conn: theirs, tcp: new(net.TCPConn), from: s.handover, read: []byte(getNowhere)}
 			c := &httpClient{t, ours, bufio.NewReader(ours)}
 			c.answer("GET")
 			return c
