@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// RFC 9110 and 9112 by section: a request is answered alike whether it is the first on its connection or a later one; and
-// what stands behind it is another request, or nothing at all.
+// RFC 9110 and 9112 by section: a request is answered alike whether it is the first on its connection or a later one;
+// and what stands behind it is another request, or nothing at all.
 func TestConformanceHTTP(t *testing.T) {
 	addr, _ := start(t)
 	inner := "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" // stands in a body

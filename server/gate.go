@@ -10,7 +10,7 @@ import (
 const (
 	spareFiles = 256 // descriptors that are not for viewers: HTTP, those being turned away, lines, logs
 	loopFiles  = 6   // and of each loop
-	maxTurned  = 64  // connections that have only to take a last answer, as those that can't come in; more are just closed
+	maxTurned  = 64  // connections that only take a last answer, as who can't come in does; more are just closed
 )
 
 // gate counts who is in, and keeps out who would be too many.

@@ -116,12 +116,12 @@ type securedConn struct{ *handedConn }
 
 func (c securedConn) ConnectionState() tls.ConnectionState { return c.secure.tls.ConnectionState() }
 
-// recall is the method that net/http reads in place of a head that is the reactor's. No client's request gets there with
-// it (Head.method).
+// recall is the method that net/http reads in place of a head that is the reactor's. No request gets there with it that
+// is a client's (Head.method).
 const recall = "RECALL"
 
 // Read returns the heads that the reactor would hand over, were they the first on their connection: net/http puts up
-// with more, and might end a request elsewhere than a proxy does. In place of any other comes a recall, and then the end.
+// with more, and might end a request elsewhere than a proxy does. In place of any other comes a recall, then the end.
 func (c *handedConn) Read(p []byte) (int, error) {
 	for len(c.head) == 0 {
 		if c.ended {

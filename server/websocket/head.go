@@ -352,8 +352,8 @@ func hasToken(list []byte, token string) bool {
 // equalFold tells whether p is s, in any case. (To strings.EqualFold alone the Kelvin sign is a k.)
 func equalFold(p []byte, s string) bool { return len(p) == len(s) && strings.EqualFold(string(p), s) }
 
-// extensionList is what Sec-WebSocket-Extensions may have (RFC 6455 section 9.1: what is in quotes must be a token, too).
-// As in any list, elements may be empty (RFC 9110 section 5.6.1.2).
+// extensionList is what Sec-WebSocket-Extensions may have (RFC 6455 section 9.1; what is in quotes must be a token,
+// too). As in any list, elements may be empty (RFC 9110 section 5.6.1.2).
 var extensionList = func() *regexp.Regexp {
 	extension := strings.NewReplacer("char", "[!#$%&'*+.^_`|~0-9A-Za-z-]", " ", `[ \t]*`).Replace(
 		` char+(?: ; char+(?: = (?:char+|"(?:\\?char)+"))?)* `)
