@@ -21,7 +21,8 @@ const (
 	turnLeft  = "left.backward right.forward"
 	turnRight = "left.forward right.backward"
 
-	lostSocket = `^error: WebSocket connection to \S+ failed`
+	// What the browser notes when the network is cut: also of the icon, which it asks for when it has the time.
+	lostSocket = `^(error|warning): (WebSocket connection to \S+ failed|Failed to load resource: net::ERR_CONNECTION_\S+ \S+/(icon\.svg|state)$)`
 )
 
 var phone = chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(2), chromedp.EmulatePortrait, chromedp.EmulateMobile, chromedp.EmulateTouch)
@@ -277,6 +278,19 @@ func TestServerRestart(t *testing.T) {
 	c.wantSteady(forward)
 }
 
+// A page that stood still itself does not take the car to be gone.
+func TestPageThatStoodStill(t *testing.T) {
+	c := startCar(t, "")
+	p := open(t, chrome, c.url, "")
+	p.down('w', false)
+	driving := c.wantSteady(forward)
+	eval[any](p, `{ const until = performance.now() + 6000; while (performance.now() < until); }`)
+	if now := c.wantSteady(forward); now.Driver != driving.Driver {
+		t.Errorf("%s drives, not %s", now.Driver, driving.Driver)
+	}
+	p.up('w')
+}
+
 func TestTwoDrivers(t *testing.T) {
 	c := startCar(t, "")
 	first := open(t, chrome, c.url, "")
@@ -318,9 +332,11 @@ func TestNoCameraPicture(t *testing.T) {
 	}
 	silent.Close()
 	address := silent.Addr().String()
-	c := startCar(t, strings.Replace("http://"+address+"/?action=stream", "127.0.0.1", "HOST", 1))
+	c := startWired(t, "", strings.Replace("http://"+address+"/?action=stream", "127.0.0.1", "HOST", 1))
 	p := open(t, chrome, c.url, "^error: Failed to load resource: net::ERR_CONNECTION_REFUSED http://"+address, host, address)
+	p.do(phone)
 	p.shows("#camera-note", "No picture from http://"+address+"/?action=stream")
+	p.inSight(parts("#camera-retry"), "#camera-retry")
 	p.until(`document.querySelector('#camera').hidden`)
 	p.press("#up") // which needs no picture
 	c.want(forward)

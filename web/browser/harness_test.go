@@ -357,6 +357,10 @@ func blank(t *testing.T, browser context.Context, options ...chromedp.ContextOpt
 	p := &tab{t: t, ctx: ctx}
 	t.Cleanup(func() {
 		if t.Failed() {
+			ctx, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			log, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.querySelector('#log')?.innerText ?? ''`))
+			t.Logf("the log of a page:\n%s", log)
 			p.screenshot(filepath.Join(os.TempDir(), "roverd-"+strings.ReplaceAll(t.Name(), "/", "-")+".png"))
 		}
 		cancel()
