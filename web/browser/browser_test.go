@@ -22,7 +22,7 @@ const (
 	turnRight = "left.forward right.backward"
 
 	// What the browser notes when the network is cut: also of the icon, which it asks for when it has the time.
-	lostSocket = `^(error|warning): (WebSocket connection to \S+ failed|Failed to load resource: net::ERR_CONNECTION_\S+ \S+/(icon\.svg|state)$)`
+	lostSocket = `^error: (WebSocket connection to \S+ failed|Failed to load resource: net::ERR_CONNECTION_\S+ \S+/(icon\.svg|state)$)`
 )
 
 var phone = chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(2), chromedp.EmulatePortrait, chromedp.EmulateMobile, chromedp.EmulateTouch)
@@ -31,10 +31,7 @@ func TestDriveButtons(t *testing.T) {
 	c := startCar(t, "")
 	p := open(t, chrome, c.url, "")
 	for button, lines := range map[string]string{"#up": forward, "#back": backward, "#left": turnLeft, "#right": turnRight} {
-		p.press(button)
-		c.wantSteady(lines)
-		p.release(button)
-		c.wantStopped("")
+		c.wantWhileHeld(lines, func() { p.press(button) }, func() { p.release(button) })
 	}
 
 	p.down('w', false)
@@ -52,10 +49,7 @@ func TestKeys(t *testing.T) {
 	c := startCar(t, "")
 	p := open(t, chrome, c.url, "")
 	for k, lines := range map[rune]string{arrowUp: forward, 'w': forward, 'a': turnLeft, 's': backward, 'd': turnRight} {
-		p.down(k, false)
-		c.wantSteady(lines)
-		p.up(k)
-		c.wantStopped("")
+		c.wantWhileHeld(lines, func() { p.down(k, false) }, func() { p.up(k) })
 	}
 
 	// The key held before comes back into force, but not past a stop.
@@ -77,10 +71,7 @@ func TestTouch(t *testing.T) {
 	p := open(t, chrome, c.url, "")
 	p.do(phone)
 	for _, end := range []input.DispatchTouchEventType{input.DispatchTouchEventTypeTouchEnd, input.DispatchTouchEventTypeTouchCancel} {
-		p.touch(input.DispatchTouchEventTypeTouchStart, "#up")
-		c.wantSteady(forward)
-		p.touch(end, "")
-		c.wantStopped("")
+		c.wantWhileHeld(forward, func() { p.touch(input.DispatchTouchEventTypeTouchStart, "#up") }, func() { p.touch(end, "") })
 	}
 }
 
