@@ -133,7 +133,10 @@ func loadConfig(args []string, getenv func(string) string) (*config, error) {
 	flags.VisitAll(func(f *flag.Flag) {
 		name := "ROVERD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v := getenv(name); v != "" && err == nil {
-			if e := flags.Set(f.Name, v); e != nil {
+			e := flags.Set(f.Name, v)
+			if b, ok := f.Value.(interface{ IsBoolFlag() bool }); e != nil && ok && b.IsBoolFlag() {
+				err = usage("%s=%q: want true or false", name, v)
+			} else if e != nil {
 				err = usage("%s=%q: %w; `roverd help` says what -%s takes", name, v, e, f.Name)
 			}
 		}

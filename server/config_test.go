@@ -161,7 +161,8 @@ func TestConfigErrors(t *testing.T) {
 		{"log level", "", []string{"-log-level", "loud"}, "", []string{"loud", "debug, info, warn or error"}},
 		{"log level that ends the program", "log_level = \"fatal\"\n", nil, "", []string{"car.toml:1:13: log_level: ", "fatal", "debug, info, warn or error"}},
 		{"log level as a number", "log_level = 3\n", nil, "", []string{`"3": want debug, info, warn or error`}},
-		{"environment", "", nil, "many", []string{"ROVERD_LOOPS", "many", "roverd help"}},
+		{"environment", "", nil, "ROVERD_LOOPS=many", []string{"ROVERD_LOOPS", "many", "roverd help"}},
+		{"yes in the environment", "", nil, "ROVERD_GUARD=yes", []string{`ROVERD_GUARD="yes": want true or false`}},
 		{"argument", "", []string{"serve", "here"}, "", []string{`"here"`}},
 		{"argument of version", "", []string{"version", "extra"}, "", []string{`"extra"`, "roverd help"}},
 		{"argument of help", "", []string{"help", "foo"}, "", []string{`"foo"`, "roverd help"}},
@@ -173,8 +174,8 @@ func TestConfigErrors(t *testing.T) {
 				args = append(args, "-config", write(t, tt.file))
 			}
 			getenv := func(name string) string {
-				if name == "ROVERD_LOOPS" {
-					return tt.env
+				if key, value, _ := strings.Cut(tt.env, "="); key == name {
+					return value
 				}
 				return ""
 			}
