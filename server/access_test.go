@@ -196,6 +196,10 @@ func TestTokens(t *testing.T) {
 			}
 		})
 	}
+	loose := file("car.toml", "tokens.view = \""+watchToken+"\"\n", 0o644)
+	if _, err := loadServe([]string{"-config", loose}, noEnv); err == nil || !strings.Contains(err.Error(), "chmod o-r "+loose) {
+		t.Errorf("a token in a config that everyone can read: %v", err)
+	}
 	first, _ := loadServe(nil, noEnv)
 	second, _ := loadServe(nil, noEnv)
 	if !first.Tokens.made || len(first.Tokens.Control) < 20 || first.Tokens.Control == second.Tokens.Control || !isToken68(first.Tokens.Control) {

@@ -25,8 +25,8 @@ func runCheck(ctx context.Context, args []string, getenv func(string) string, in
 	flags.StringVar(&file, "config", "", "")
 	flags.BoolVar(&sim, "sim", false, "")
 	flags.BoolVar(&move, "wiggle", false, "")
-	if err := flags.Parse(args); err != nil {
-		return usageError{err}
+	if err := parseFlags(flags, args); err != nil {
+		return err
 	}
 	if err := noMore(flags.Args()); err != nil {
 		return err

@@ -24,25 +24,25 @@ import (
 
 // config is everything that can be set: by a flag, else by an environment variable, else in the file.
 type config struct {
-	Addr          string        `toml:"addr"`
-	Line          string        `toml:"line"`
-	Open          bool          `toml:"open"`
-	Helm          string        `toml:"helm"`
-	Hosts         list          `toml:"hosts"`
-	Origins       list          `toml:"origins"`
-	Tokens        tokens        `toml:"tokens"`
-	Sim           bool          `toml:"sim"`
-	Guard         bool          `toml:"guard"`
-	Loops         int           `toml:"loops"`
-	Echo          bool          `toml:"echo"`
-	MaxConns      int           `toml:"max_conns"`
-	MaxPerAddr    int           `toml:"max_per_addr"`
-	MaxNewPerAddr float64       `toml:"max_new_per_addr"`
-	MaxMessages   float64       `toml:"max_messages"`
-	TLSCert       string        `toml:"tls_cert"`
-	TLSKey        string        `toml:"tls_key"`
-	Proxies       proxies       `toml:"trusted_proxies"`
-	LogLevel      zapcore.Level `toml:"log_level"`
+	Addr          string  `toml:"addr"`
+	Line          string  `toml:"line"`
+	Open          bool    `toml:"open"`
+	Helm          string  `toml:"helm"`
+	Hosts         list    `toml:"hosts"`
+	Origins       list    `toml:"origins"`
+	Tokens        tokens  `toml:"tokens"`
+	Sim           bool    `toml:"sim"`
+	Guard         bool    `toml:"guard"`
+	Loops         int     `toml:"loops"`
+	Echo          bool    `toml:"echo"`
+	MaxConns      int     `toml:"max_conns"`
+	MaxPerAddr    int     `toml:"max_per_addr"`
+	MaxNewPerAddr float64 `toml:"max_new_per_addr"`
+	MaxMessages   float64 `toml:"max_messages"`
+	TLSCert       string  `toml:"tls_cert"`
+	TLSKey        string  `toml:"tls_key"`
+	Proxies       proxies `toml:"trusted_proxies"`
+	LogLevel      level   `toml:"log_level"`
 	Drive         struct {
 		TTL      duration `toml:"ttl"`
 		DeadTime duration `toml:"dead_time"`
@@ -89,8 +89,11 @@ type duration time.Duration
 
 func (d *duration) UnmarshalText(p []byte) error {
 	v, err := time.ParseDuration(string(p))
+	if err != nil {
+		return fmt.Errorf(`%q: want a number and its unit, as in "500ms"`, p)
+	}
 	*d = duration(v)
-	return err
+	return nil
 }
 
 // usageError is a mistake of whoever started the program: exit code 2.
@@ -100,13 +103,21 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// parseFlags reads the flags of a command line.
+func parseFlags(flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return usage("%w; `roverd help` lists the flags", err)
+	}
+	return nil
+}
+
 // loadConfig reads the command line, the environment and the file.
 func loadConfig(args []string, getenv func(string) string) (*config, error) {
 	// The file has to be read before the flags that override it, and a flag names it.
 	var first config
 	flags := first.flags()
-	if err := flags.Parse(args); err != nil {
-		return nil, usageError{err}
+	if err := parseFlags(flags, args); err != nil {
+		return nil, err
 	}
 	if err := noMore(flags.Args()); err != nil {
 		return nil, err
@@ -122,16 +133,19 @@ func loadConfig(args []string, getenv func(string) string) (*config, error) {
 	flags.VisitAll(func(f *flag.Flag) {
 		name := "ROVERD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v := getenv(name); v != "" && err == nil {
-			if e := flags.Set(f.Name, v); e != nil {
-				err = usage("%s=%q: %w", name, v, e)
+			e := flags.Set(f.Name, v)
+			if b, ok := f.Value.(interface{ IsBoolFlag() bool }); e != nil && ok && b.IsBoolFlag() {
+				err = usage("%s=%q: want true or false", name, v)
+			} else if e != nil {
+				err = usage("%s=%q: %w; `roverd help` says what -%s takes", name, v, e, f.Name)
 			}
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := flags.Parse(args); err != nil {
-		return nil, usageError{err}
+	if err := parseFlags(flags, args); err != nil {
+		return nil, err
 	}
 	if err := c.check(); err != nil {
 		return nil, usageError{err}
@@ -145,6 +159,9 @@ func loadServe(args []string, getenv func(string) string) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Tokens.Control+c.Tokens.View != "" && isForAll(c.file) {
+		return nil, usage("config: %s: there is a token in it, and everyone on this computer can read it: chmod o-r %s", c.file, c.file)
+	}
 	if err := c.Tokens.resolve(c.Open, getenv); err != nil {
 		return nil, usageError{err}
 	}
@@ -156,7 +173,7 @@ var processors = runtime.GOMAXPROCS(0)
 
 // flags sets the defaults and binds the flags.
 func (c *config) flags() *flag.FlagSet {
-	c.Addr, c.Loops, c.LogLevel = ":9900", processors, zapcore.InfoLevel
+	c.Addr, c.Loops, c.LogLevel = ":9900", processors, level{zapcore.InfoLevel}
 	c.MaxPerAddr, c.MaxNewPerAddr, c.MaxMessages, c.Guard, c.Helm = 1000, 100, 500, true, helmOne
 	c.Drive.TTL, c.Drive.DeadTime = duration(hardware.DefaultTTL), duration(hardware.DefaultDeadTime)
 	c.Drive.OnFault = faultExit
@@ -171,7 +188,7 @@ func (c *config) flags() *flag.FlagSet {
 	f.BoolVar(&c.Sim, "sim", c.Sim, "simulate the car, whatever the config says")
 	f.BoolVar(&c.Guard, "guard", c.Guard, "have a small process of its own switch a real car's lines off should this one be killed or hang")
 	f.BoolVar(&c.Open, "open", c.Open, "let anyone who reaches the server drive, without a token")
-	f.StringVar(&c.Helm, "helm", c.Helm, "who may drive: one at a `time`, or shared, so that everyone may at any time")
+	f.StringVar(&c.Helm, "helm", c.Helm, "`who` may drive: one at a time, or with shared everyone at any time")
 	f.StringVar(&c.Tokens.ControlFile, "control-token-file", "", "the token of those who may drive is in this `file`")
 	f.StringVar(&c.Tokens.ViewFile, "view-token-file", "", "the token of those who may watch is in this `file`; without one, everyone may")
 	f.Var(&c.Hosts, "hosts", "answer only to these `names` (a list), beside localhost and IP addresses; empty is to any")
@@ -202,7 +219,7 @@ func (c *config) readFile(file string) error {
 	switch {
 	case errors.As(err, &unknown):
 		line, _ := unknown.Errors[0].Position()
-		return fmt.Errorf("config: %s:%d: unknown key %q", file, line, strings.Join(unknown.Errors[0].Key(), "."))
+		return fmt.Errorf("config: %s:%d: unknown key %q; the README has those there are", file, line, strings.Join(unknown.Errors[0].Key(), "."))
 	case errors.As(err, &wrong):
 		line, column := wrong.Position()
 		return fmt.Errorf("config: %s:%d:%d: %s", file, line, column, explain(wrong))
@@ -221,10 +238,10 @@ func explain(e *toml.DecodeError) string {
 	text := strings.TrimPrefix(e.Error(), "toml: ")
 	m := wrongType.FindStringSubmatch(text)
 	if m == nil {
-		return text
+		return strings.TrimPrefix(strings.Join(e.Key(), ".")+": "+text, ": ")
 	}
 	want := map[string]string{"string": "text in quotes", "bool": "true or false", "int": "a whole number", "float64": "a number",
-		"main.list": `a list, as in ["a", "b"]`, "main.duration": `a time in quotes, as in "500ms"`}[m[2]]
+		"main.list": `a list, as in ["a", "b"]`, "main.proxies": `a list, as in ["127.0.0.1"]`, "main.duration": `a time in quotes, as in "500ms"`}[m[2]]
 	return fmt.Sprintf("%s: want %s, not %s", strings.Join(e.Key(), "."), cmp.Or(want, "a table"), m[1])
 }
 
@@ -285,8 +302,8 @@ func (c *config) check() error {
 		return fmt.Errorf("%s: drive.on_fault = %q: want %s or %s", where, c.Drive.OnFault, faultExit, faultStay)
 	}
 	if c.Camera.URL != "" {
-		if u, err := url.Parse(c.Camera.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" {
-			return fmt.Errorf("%s: camera.url = %q: want an http or https address, or \"\" for none", where, c.Camera.URL)
+		if u, err := url.Parse(c.Camera.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+			return fmt.Errorf("%s: camera.url = %q: want an address as in http://HOST:8080/?action=stream, or \"\" for none", where, c.Camera.URL)
 		}
 	}
 	if !(0 < c.Camera.Step && c.Camera.Step <= 90) {

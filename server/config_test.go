@@ -109,11 +109,12 @@ func TestConfigErrors(t *testing.T) {
 		env  string
 		says []string
 	}{
-		{"unknown key", "addr = \":1\"\n[motors.left]\nforwrd = \"GPIO1\"\n", nil, "", []string{"car.toml:3", "motors.left.forwrd"}},
+		{"unknown key", "addr = \":1\"\n[motors.left]\nforwrd = \"GPIO1\"\n", nil, "", []string{"car.toml:3", "motors.left.forwrd", "README"}},
 		{"not TOML", "addr = :1\n", nil, "", []string{"car.toml:1:"}},
 		{"wrong type", "loops = \"two\"\n", nil, "", []string{"car.toml:1:9: loops: want a whole number, not string"}},
 		{"wrong type in a section", "[camera]\nstep = true\n", nil, "", []string{"car.toml:2:8: camera.step: want a number, not boolean"}},
-		{"wrong duration", "[drive]\nttl = \"fast\"\n", nil, "", []string{"car.toml", `"fast"`}},
+		{"wrong duration", "[drive]\nttl = \"fast\"\n", nil, "", []string{"car.toml:2:7: drive.ttl: ", `"fast"`, `as in "500ms"`}},
+		{"a list of proxies", "trusted_proxies = \"127.0.0.1\"\n", nil, "", []string{"car.toml:1:19: trusted_proxies: want a list"}},
 		{"ttl too long", "[drive]\nttl = \"1m\"\n", nil, "", []string{"car.toml", "drive.ttl", "50ms to 5s"}},
 		{"dead time", "[drive]\ndead_time = \"0s\"\n", nil, "", []string{"drive.dead_time", "1ms to 2s"}},
 		{"one line twice", l298n + "[pan]\nline = \"GPIO24\"\n", nil, "", []string{`camera.pan: the line "GPIO24" is already left.backward`}},
@@ -143,6 +144,10 @@ func TestConfigErrors(t *testing.T) {
 		{"sensor stop", l298n + "[[sensors]]\nname = \"sonar\"\nkind = \"distance\"\nline = \"GPIO5\"\ntrigger = \"GPIO6\"\nstop = true\n", nil, "", []string{"stop_below"}},
 		{"sensor debounce", l298n + "[[sensors]]\nname = \"sonar\"\nkind = \"distance\"\nline = \"GPIO5\"\ntrigger = \"GPIO6\"\ndebounce = \"5ms\"\n", nil, "", []string{`sensor "sonar": debounce = 5ms`}},
 		{"half a wiring", "[motors.left]\nforward = \"GPIO1\"\nbackward = \"GPIO2\"\n", nil, "", []string{"motors.right.forward is missing"}},
+		{"a driver without lines", "[motors]\ndriver = \"l298n\"\n", nil, "", []string{"motors.left.forward is missing"}},
+		{"a sensor without motors", "[[sensors]]\nname = \"b\"\nkind = \"contact\"\nline = \"GPIO25\"\n", nil, "", []string{"motors.left.forward is missing"}},
+		{"servo line", l298n + "[tilt]\nhome = 10\n", nil, "", []string{"tilt.line is missing"}},
+		{"camera without host", "[camera]\nurl = \"http:///stream\"\n", nil, "", []string{"camera.url", "http:///stream", "http://HOST"}},
 		{"camera", "[camera]\nurl = \"/dev/video0\"\n", nil, "", []string{"camera.url", "/dev/video0", "http"}},
 		{"no file", "", []string{"-config", "/nowhere/car.toml"}, "", []string{"/nowhere/car.toml", "no such file"}},
 		{"a folder", "", []string{"-config", "/"}, "", []string{"is a directory"}},
@@ -151,10 +156,13 @@ func TestConfigErrors(t *testing.T) {
 		{"loops", "", []string{"-loops", "0"}, "", []string{"-loops 0", "1 to 256"}},
 		{"connections", "", []string{"-max-conns", "999999999"}, "", []string{"-max-conns 999999999", "ulimit -n"}},
 		{"connections per address", "", []string{"-max-per-addr", "-1"}, "", []string{"-max-per-addr -1"}},
-		{"unknown flag", "", []string{"-speed", "5"}, "", []string{"-speed"}},
-		{"flag value", "", []string{"-loops", "many"}, "", []string{"many", "-loops"}},
-		{"log level", "", []string{"-log-level", "loud"}, "", []string{"loud"}},
-		{"environment", "", nil, "many", []string{"ROVERD_LOOPS", "many"}},
+		{"unknown flag", "", []string{"-speed", "5"}, "", []string{"-speed", "roverd help"}},
+		{"flag value", "", []string{"-loops", "many"}, "", []string{"many", "-loops", "roverd help"}},
+		{"log level", "", []string{"-log-level", "loud"}, "", []string{"loud", "debug, info, warn or error"}},
+		{"log level that ends the program", "log_level = \"fatal\"\n", nil, "", []string{"car.toml:1:13: log_level: ", "fatal", "debug, info, warn or error"}},
+		{"log level as a number", "log_level = 3\n", nil, "", []string{`"3": want debug, info, warn or error`}},
+		{"environment", "", nil, "ROVERD_LOOPS=many", []string{"ROVERD_LOOPS", "many", "roverd help"}},
+		{"yes in the environment", "", nil, "ROVERD_GUARD=yes", []string{`ROVERD_GUARD="yes": want true or false`}},
 		{"argument", "", []string{"serve", "here"}, "", []string{`"here"`}},
 		{"argument of version", "", []string{"version", "extra"}, "", []string{`"extra"`, "roverd help"}},
 		{"argument of help", "", []string{"help", "foo"}, "", []string{`"foo"`, "roverd help"}},
@@ -166,8 +174,8 @@ func TestConfigErrors(t *testing.T) {
 				args = append(args, "-config", write(t, tt.file))
 			}
 			getenv := func(name string) string {
-				if name == "ROVERD_LOOPS" {
-					return tt.env
+				if key, value, _ := strings.Cut(tt.env, "="); key == name {
+					return value
 				}
 				return ""
 			}

@@ -16,6 +16,19 @@ const (
 	logFlush = time.Second // how long the end of the program waits for them
 )
 
+// level is from where on is logged: one of zap's, but for those that end the program.
+type level struct{ zapcore.Level }
+
+func (l *level) UnmarshalText(p []byte) error {
+	if err := l.Level.UnmarshalText(p); err != nil || l.Level > zapcore.ErrorLevel {
+		return fmt.Errorf("%q: want debug, info, warn or error", p)
+	}
+	return nil
+}
+
+// Set reads the flag.
+func (l *level) Set(s string) error { return l.UnmarshalText([]byte(s)) }
+
 // newLogger logs to w, which may block: whoever logs does not. close waits, for a bounded time, until all is written.
 func newLogger(level zapcore.Level, w io.Writer) (logger *zap.Logger, close func()) {
 	enc := zap.NewProductionEncoderConfig()

@@ -136,7 +136,7 @@ func runServe(ctx, hurry context.Context, args []string, getenv func(string) str
 	if err != nil {
 		return err
 	}
-	logger, closeLog := newLogger(cfg.LogLevel, stderr)
+	logger, closeLog := newLogger(cfg.LogLevel.Level, stderr)
 	defer closeLog()
 	s, listeners, err := newServer(cfg, logger)
 	if err != nil {

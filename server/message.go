@@ -242,7 +242,7 @@ func parseJSON(p []byte) (request, error) {
 			}
 		}
 		if !ok && wrong == nil {
-			wrong = refusal(badValue, "%s: %s is not %s", key, quote(value), want)
+			wrong = refusal(badValue, "%s: %s is not %s", key, cut(value), want)
 		}
 		return nil
 	})
@@ -314,14 +314,17 @@ func (r *request) check() error {
 	return nil
 }
 
-// quote shows a client's input in an error, cut to what is worth reading.
-func quote(p []byte) string {
+// quote shows a client's input in an error.
+func quote(p []byte) string { return strconv.Quote(cut(p)) }
+
+// cut shortens input to what is worth reading.
+func cut(p []byte) string {
 	const most = 40
 	s := strings.ToValidUTF8(string(p[:min(len(p), most)]), "?")
 	if len(p) > most {
-		return strconv.Quote(s) + "..."
+		s += "..."
 	}
-	return strconv.Quote(s)
+	return s
 }
 
 // welcome is a viewer's first message, ready but for the viewer's name: a crowd that arrives at once is served by

@@ -166,7 +166,7 @@ func TestParseJSONErrors(t *testing.T) {
 		`{"id":4}`:                  {"unknown_command", "no op", 4},
 		`{"op":"fly","id":4}`:       {"unknown_command", `"fly"`, 4},
 		`{"op":"up"}`:               {"unknown_command", `"up"`, noID},
-		`{"op":7,"id":4}`:           {badValue, "op: \"7\" is not a string", 4},
+		`{"op":7,"id":4}`:           {badValue, "op: 7 is not a string", 4},
 		`{"op":null}`:               {badValue, "op", noID},
 		`{"op":"drive","id":4}`:     {badValue, "left and right", 4},
 		`{"op":"drive","left":1}`:   {badValue, "left and right", noID},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -162,6 +163,44 @@ func (s *schema) meaning() string {
 		return s.Description
 	}
 	return s.Description + ": " + strings.Join(all, "; ")
+}
+
+// The messages of the server that the pages show have the fields that it sends.
+func TestExamples(t *testing.T) {
+	root := readSchema(t)
+	shown := 0
+	for _, file := range []string{"PROTOCOL.md", "../README.md"} {
+		page, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range regexp.MustCompile(`(?m)^ +(?:< )?(\{"op":.*\})$`).FindAllSubmatch(page, -1) {
+			shown++
+			var m map[string]any
+			if err := json.Unmarshal(line[1], &m); err != nil {
+				t.Errorf("%s: %s: %v", file, line[1], err)
+				continue
+			}
+			described := root.server().find(fmt.Sprint(m["op"]))
+			if described == nil {
+				t.Errorf("%s: there is no such message: %s", file, line[1])
+				continue
+			}
+			for name := range m {
+				if described.Properties.find(name) == nil {
+					t.Errorf("%s: %s has no %q: %s", file, m["op"], name, line[1])
+				}
+			}
+			for _, name := range described.Required {
+				if m[name] == nil {
+					t.Errorf("%s: the %s lacks its %q: %s", file, m["op"], name, line[1])
+				}
+			}
+		}
+	}
+	if shown < 10 {
+		t.Fatalf("the pages show %d messages", shown)
+	}
 }
 
 // The tests that the README names exist.

@@ -29,7 +29,7 @@ func (p *proxy) UnmarshalText(text []byte) error {
 	}
 	prefix, err := netip.ParsePrefix(s)
 	if err != nil || prefix.Masked() != prefix || prefix.Addr().Is4In6() {
-		return fmt.Errorf("trusted_proxies: %q is no address and no network: want them as in 127.0.0.1 or 10.0.0.0/8", s)
+		return fmt.Errorf("%q is no address and no network: want them as in 127.0.0.1 or 10.0.0.0/8", s)
 	}
 	*p = proxy(prefix)
 	return nil

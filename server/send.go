@@ -29,8 +29,8 @@ func runSend(ctx context.Context, args []string, getenv func(string) string, in 
 	flags.StringVar(&tokenFile, "token-file", "", "")
 	flags.StringVar(&rootsFile, "cacert", "", "")
 	flags.BoolVar(&prompt, "i", false, "")
-	if err := flags.Parse(args); err != nil {
-		return usageError{err}
+	if err := parseFlags(flags, args); err != nil {
+		return err
 	}
 	text := strings.Join(flags.Args(), " ")
 	switch {

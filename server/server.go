@@ -109,8 +109,11 @@ func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, e
 // listen opens n listeners on an address that a flag names.
 func listen(flag, addr string, n int) ([]*netpoll.Listener, error) {
 	all, err := netpoll.Listen(addr, n)
-	if errors.Is(err, syscall.EADDRINUSE) {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		err = fmt.Errorf("%s is in use: another roverd, or another program, listens there; stop it, or choose another port with %s", addr, flag)
+	case err != nil:
+		err = fmt.Errorf("%s %q: %w: want an address of this computer, and a port up to 65535 that roverd may open", flag, addr, err)
 	}
 	return all, err
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -413,6 +414,17 @@ func TestPortInUse(t *testing.T) {
 	code := run(t.Context(), t.Context(), []string{"-open", "-addr", addr}, noEnv, io.Discard, &stderr)
 	if code != 1 || !strings.Contains(stderr.String(), addr+" is in use") {
 		t.Errorf("exit code %d, %q", code, stderr.String())
+	}
+}
+
+// An address that is none of this computer's is named with its flag.
+func TestNoSuchAddress(t *testing.T) {
+	for _, args := range [][]string{{"-addr", "192.0.2.1:0"}, {"-addr", "127.0.0.1:99999"}, {"-addr", "127.0.0.1:0", "-line", "127.0.0.1:99999"}} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), t.Context(), append(args, "-open"), noEnv, io.Discard, &stderr)
+		if want := fmt.Sprintf("%s %q: ", args[len(args)-2], args[len(args)-1]); code != 1 || !strings.Contains(stderr.String(), want) {
+			t.Errorf("exit code %d, %q, without %q", code, stderr.String(), want)
+		}
 	}
 }
 

@@ -61,7 +61,7 @@ func serveOn(t *testing.T, lines hardware.Lines, config string, log *logBuffer) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	logger, closeLog := newLogger(cfg.LogLevel, log)
+	logger, closeLog := newLogger(cfg.LogLevel.Level, log)
 	s, listeners, err := newServer(cfg, logger)
 	if err != nil {
 		t.Fatal(err)

@@ -60,7 +60,7 @@ func readToken(flag, file string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", flag, err)
 	}
-	if info, err := os.Stat(file); err == nil && info.Mode()&(fs.ModeType|0o004) == 0o004 {
+	if isForAll(file) {
 		return "", fmt.Errorf("%s %s: everyone on this computer can read it: chmod o-r %s", flag, file, file)
 	}
 	token := strings.TrimSpace(string(text))
@@ -68,6 +68,12 @@ func readToken(flag, file string) (string, error) {
 		return "", fmt.Errorf("%s %s: it is empty", flag, file)
 	}
 	return token, nil
+}
+
+// isForAll tells whether everyone on this computer can read a file, unless it is a pipe.
+func isForAll(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode()&(fs.ModeType|0o004) == 0o004
 }
 
 // query is what shows a token that was made to a browser.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -62,8 +63,12 @@ type sensorConfig struct {
 	StopBelow float64             `toml:"stop_below"`
 }
 
-// plainMotor is one of which the file says nothing.
-var plainMotor = motorConfig{Trim: 1, MaxDuty: 1}
+// A motor and a servo of which the file says nothing. The servo's limits are what every one can do (SG90 datasheet, and
+// hobby servos at large); calibration may widen them.
+var (
+	plainMotor = motorConfig{Trim: 1, MaxDuty: 1}
+	plainServo = servoConfig{MinPulse: duration(time.Millisecond), MaxPulse: duration(2 * time.Millisecond), MinAngle: -45, MaxAngle: 45}
+)
 
 // kit is how the motors of a robot kit are wired, in BCM numbers.
 type kit struct {
@@ -95,18 +100,17 @@ func (m motorConfig) or(kit motorConfig) motorConfig {
 	return m
 }
 
-// wired tells whether any line of a motor is named.
+// wired tells whether the file says anything of the car: then it has to say all that a real one needs.
 func (w *wiring) wired() bool {
-	return w.Motors.Preset != "" || w.Motors.Left != plainMotor || w.Motors.Right != plainMotor
+	var plain wiring
+	plain.setDefaults()
+	return !reflect.DeepEqual(*w, plain)
 }
 
 // setDefaults fills in what the file may leave out.
 func (w *wiring) setDefaults() {
 	w.Motors.Frequency, w.Motors.Left, w.Motors.Right = 100, plainMotor, plainMotor
-	// What every servo can do (SG90 datasheet, and hobby servos at large); calibration may widen it.
-	for _, s := range []*servoConfig{&w.Pan, &w.Tilt} {
-		s.MinPulse, s.MaxPulse, s.MinAngle, s.MaxAngle = duration(time.Millisecond), duration(2*time.Millisecond), -45, 45
-	}
+	w.Pan, w.Tilt = plainServo, plainServo
 }
 
 // resolve applies the preset.
@@ -178,12 +182,14 @@ func (w *wiring) check() error {
 	for key, s := range map[string]*servoConfig{"pan": &w.Pan, "tilt": &w.Tilt} {
 		const least, most = 500 * time.Microsecond, 2500 * time.Microsecond
 		switch {
+		case *s == plainServo: // there is none
 		case s.Line == "":
+			return fmt.Errorf("%s.line is missing: the servo needs it", key)
 		case time.Duration(s.MinPulse) < least || time.Duration(s.MaxPulse) > most || s.MinPulse >= s.MaxPulse:
 			return fmt.Errorf("%s: min_pulse = %s, max_pulse = %s: want %s to %s, the lesser first: beyond that servos break",
 				key, time.Duration(s.MinPulse), time.Duration(s.MaxPulse), least, most)
 		case !(-180 <= s.MinAngle && s.MinAngle < s.MaxAngle && s.MaxAngle <= 180):
-			return fmt.Errorf("%s: min_angle = %v, max_angle = %v: want -180 to 180 degrees, the lesser first (to turn a servo round, swap the pulses' order in its horn)", key, s.MinAngle, s.MaxAngle)
+			return fmt.Errorf("%s: min_angle = %v, max_angle = %v: want -180 to 180 degrees, the lesser first", key, s.MinAngle, s.MaxAngle)
 		case !(s.MinAngle <= s.Home && s.Home <= s.MaxAngle):
 			return fmt.Errorf("%s.home = %v: want %v to %v degrees", key, s.Home, s.MinAngle, s.MaxAngle)
 		case !(s.Speed >= 0):

@@ -127,10 +127,11 @@ const tellName = createName(ask);
 createLogin(ask, tellName);
 createTalk(say);
 
-// A socket can hang without ever closing; only the missing answers tell.
+// A socket can hang without ever closing; only the missing answers tell. It is given up at the second look: a page
+// that stood still itself, on a busy computer or one that slept, may have them still to read.
 setInterval(() => {
   const silence = requests.silence();
-  if (silence > DEAD) return link.lose();
+  if (silence > DEAD && model.quiet) return link.lose();
   if (silence > QUIET && !model.quiet) log.note('no answer from the car', 'bad');
   model.quiet = silence > QUIET;
   if (performance.now() - model.refusedAt > REFUSAL_SHOWN) model.refusal = '';

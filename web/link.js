@@ -23,7 +23,7 @@ export function createLink(onChange, onFrame) {
     drop();
     socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/`);
     socket.onmessage = (event) => onFrame(JSON.parse(event.data));
-    socket.onclose = lose;
+    socket.onclose = refused;
     timer = setTimeout(lose, OPEN_WITHIN);
     onChange('connecting', `Connecting to ${location.host}…`);
   }
@@ -31,6 +31,15 @@ export function createLink(onChange, onFrame) {
   function settle() { // the server took us in
     clearTimeout(timer);
     delay = RETRY_FIRST;
+    socket.onclose = lose;
+  }
+
+  // A browser does not tell why it got no WebSocket. Where a token is missing, as with a roverd that has new ones since
+  // it was started again, the page is another one, which asks for it.
+  async function refused() {
+    lose();
+    const { status } = await fetch('state').catch(() => ({}));
+    if (status === 401) location.reload();
   }
 
   function lose() {

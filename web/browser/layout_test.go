@@ -169,7 +169,7 @@ func TestHelmLayout(t *testing.T) {
 			}
 			check("free")
 			ann.down('a', false) // and hold it: the helm must not fall free
-			bob.helm("drives")
+			bob.helm("(" + ann.id() + ") drives")
 			check("driving")
 			bob.tap('h')
 			ann.helm("asks for the helm")
@@ -198,13 +198,18 @@ func TestCauseLayout(t *testing.T) {
 	c := startCar(t, "")
 	r := startRelay(t, c.host())
 	p := open(t, chrome, "http://"+r.addr+"/", lostSocket)
+	say := func(cause string) {
+		r.say(`{"op":"state","seq":1,"driver":"","motion":{"left":0,"right":0},"camera":{"pan":0,"tilt":0},"estop":false,"cause":"` + cause + `","viewers":1,"lines":{},"sensors":{}}`)
+	}
+	say("")
+	p.until(`document.querySelector('#lines li') === null`) // the car's own are gone
 	boxes := parts(".stage, .state, #helm, #notes, .pad button")
 	for name, viewport := range viewports {
 		p.do(viewport)
 		before := eval[[]box](p, boxes)
 		for cause, text := range map[string]string{"ttl": "no command for 500 ms", "disconnect": "driver disconnected", "fault": "line failed",
 			"estop": "emergency stop", "sensor": "in the way", "handover": "changed hands", "": "stands"} {
-			r.say(`{"op":"state","seq":1,"driver":"","motion":{"left":0,"right":0},"camera":{"pan":0,"tilt":0},"estop":false,"cause":"` + cause + `","viewers":1,"lines":{},"sensors":{}}`)
+			say(cause)
 			p.shows("#cause", text)
 			p.wantSame(boxes, before, name+": "+text)
 		}

@@ -112,6 +112,21 @@ func TestLoginPage(t *testing.T) {
 	p.mayDrive(true)
 }
 
+// Who has the token of a roverd that was started again with another is asked for the new one.
+func TestTokenOutOfDate(t *testing.T) {
+	c := startClosed(t, "ROVERD_VIEW_TOKEN="+viewToken)
+	p := blank(t, chrome, chromedp.WithNewBrowserContext())
+	p.do(chromedp.Navigate(c.login()))
+	p.until(`document.querySelector('#status')?.dataset.state === 'connected'`)
+	host := c.host()
+	c.kill()
+	c.start(host)
+	p.until(`document.querySelector('.login #how') !== null && document.activeElement.id === 'token'`)
+	p.enter(c.token)
+	p.until(`document.querySelector('#status')?.dataset.state === 'connected'`)
+	p.mayDrive(true)
+}
+
 // hostile is a page that tries all that a page can to reach the car at %s.
 const hostile = `<!doctype html><title>hostile</title>
 <iframe name="into"></iframe><iframe id="frame" src="http://%[1]s/"></iframe>
