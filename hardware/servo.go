@@ -8,7 +8,7 @@ import (
 // Servo is a servo motor for models, as the SG90: the width of its pulses is where it turns to.
 type Servo struct {
 	Line               string
-	MinPulse, MaxPulse time.Duration // at MinAngle and MaxAngle; beyond what it is made for it may break
+	MinPulse, MaxPulse time.Duration // at MinAngle and MaxAngle, either may be the longer; beyond what it is made for it may break
 	MinAngle, MaxAngle float64       // degrees; right and up are positive
 	Home               float64       // degrees
 	Speed              float64       // degrees per second at most; zero is as fast as it can

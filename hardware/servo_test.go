@@ -20,6 +20,7 @@ func TestPulseWidths(t *testing.T) {
 		{testServo, 1000, 2 * time.Millisecond},  // its limits
 		{testServo, -1000, 1 * time.Millisecond}, // hold
 		{Servo{Line: "S", MinPulse: 600 * time.Microsecond, MaxPulse: 2400 * time.Microsecond, MinAngle: 0, MaxAngle: 180}, 60, 1200 * time.Microsecond},
+		{Servo{Line: "S", MinPulse: 2400 * time.Microsecond, MaxPulse: 600 * time.Microsecond, MinAngle: 0, MaxAngle: 180}, 60, 1800 * time.Microsecond},
 	} {
 		s := newServo(tt.servo, 0)
 		s.turn(tt.angle, time.Now())

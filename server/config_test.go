@@ -53,7 +53,7 @@ func TestConfigOverrides(t *testing.T) {
 
 // A preset is the wiring of a kit; what the file says beside it counts.
 func TestPreset(t *testing.T) {
-	file := write(t, "[motors]\npreset = \"donkeycar\"\nswap = true\n[motors.left]\nforward = \"GPIO5\"\ninvert = true\n[pan]\nline = \"GPIO12\"\nspeed = 90\n"+
+	file := write(t, "[motors]\npreset = \"donkeycar\"\nswap = true\n[motors.left]\nforward = \"GPIO5\"\ninvert = true\n[pan]\nline = \"GPIO12\"\nspeed = 90\ninvert = true\n"+
 		"[[sensors]]\nname = \"bumper\"\nkind = \"contact\"\nline = \"GPIO6\"\nstop = true\ndebounce = \"5ms\"\n")
 	c, err := loadConfig([]string{"-config", file}, noEnv)
 	if err != nil {
@@ -69,7 +69,7 @@ func TestPreset(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the outputs are %v, want %v", got, want)
 	}
-	if s := car.Sensors[0]; s.Stop != 1 || s.Debounce != 5*time.Millisecond || car.Pan.Speed != 90 || car.Pan.MaxAngle != 45 {
+	if s := car.Sensors[0]; s.Stop != 1 || s.Debounce != 5*time.Millisecond || car.Pan.Speed != 90 || car.Pan.MaxAngle != 45 || car.Pan.MaxPulse != time.Millisecond {
 		t.Errorf("the car is %+v", car)
 	}
 }

@@ -49,6 +49,7 @@ type servoConfig struct {
 	MaxAngle float64  `toml:"max_angle"`
 	Home     float64  `toml:"home"`
 	Speed    float64  `toml:"speed"`
+	Invert   bool     `toml:"invert"`
 }
 
 type sensorConfig struct {
@@ -290,6 +291,9 @@ func (m motorConfig) hardware() hardware.Motor {
 }
 
 func (s servoConfig) hardware() hardware.Servo {
+	if s.Invert {
+		s.MinPulse, s.MaxPulse = s.MaxPulse, s.MinPulse
+	}
 	return hardware.Servo{
 		Line: s.Line, MinPulse: time.Duration(s.MinPulse), MaxPulse: time.Duration(s.MaxPulse),
 		MinAngle: s.MinAngle, MaxAngle: s.MaxAngle, Home: s.Home, Speed: s.Speed,
