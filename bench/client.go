@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -111,6 +112,12 @@ func (c *client) Data(conn *netpoll.Conn, p []byte) {
 	}
 }
 
+// remedies are what to do when the server does not upgrade.
+var remedies = map[string]string{
+	"HTTP/1.1 401 ": "it wants a token: set the variable ROVERD_TOKEN",
+	"HTTP/1.1 404 ": "give another path; roverd has /echo with -echo only",
+}
+
 // handshake reads the server's response and returns what stands behind it.
 func (c *client) handshake(p []byte) (rest []byte, err error) {
 	head := append(c.opening.head, p...)
@@ -120,6 +127,11 @@ func (c *client) handshake(p []byte) (rest []byte, err error) {
 		return nil, err
 	}
 	if err := websocket.CheckResponse(head[:n]); err != nil {
+		for status, remedy := range remedies {
+			if bytes.HasPrefix(head, []byte(status)) {
+				err = fmt.Errorf("%w: %s", err, remedy)
+			}
+		}
 		return nil, err
 	}
 	c.opened()

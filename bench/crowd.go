@@ -126,7 +126,9 @@ func (cr *crowd) ended(c *client, err error) {
 	err = cr.rig.target.explain(err)
 	cr.reasons[err.Error()]++
 	if c.open {
-		cr.lost++
+		if cr.lost++; cr.there() == 0 && cr.opens+cr.failed >= cr.n {
+			cr.rig.fail(fmt.Errorf("%w: %w", cr.err(), err)) // nobody is left, and nobody comes: no use in waiting
+		}
 		return
 	}
 	cr.failed++

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"roverd/netpoll"
@@ -39,11 +40,15 @@ type drivers struct {
 	last                                  bool // no command follows
 	sent, applied, superseded, unanswered int  // of those that count
 	refusals                              map[string]int
-	latency, server, late                 histogram
+	latency, server, late, heard          histogram
+	pulse                                 *pulse // while replies are awaited
 }
 
-// readToLine is the name of the times that the server has measured.
-const readToLine = "read_to_line"
+// The names of the times until a reply, and of those that the server has measured.
+const (
+	commandToAck = "command_to_ack"
+	readToLine   = "read_to_line"
+)
 
 // follower hears of each command, on the drivers' loop: before it is sent, and when the reply is there.
 type follower interface {
@@ -66,14 +71,20 @@ type command struct {
 }
 
 // newDrivers makes n drivers on a loop of their own: else the time to read the crowd's states would be in what they
-// measure.
+// measure. With a processor fewer Go's scheduler would have that loop wait for the crowd's, for up to ten milliseconds;
+// now the kernel shares the processors out among the two, and it prefers who has slept.
 func (g *rig) newDrivers(n int) (*drivers, error) {
 	loop, err := g.newLoop()
 	if err != nil {
 		return nil, err
 	}
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(g.loops)+1)) // one for whoever watches the clock
+	pulse, err := newPulse(loop)
+	if err != nil {
+		return nil, err
+	}
 	d := &drivers{rig: g, loop: loop, many: n > 1, ready: make(chan struct{}), done: make(chan struct{}), refusals: map[string]int{},
-		latency: newHistogram(), server: newHistogram(), late: newHistogram()}
+		latency: newHistogram(), server: newHistogram(), late: newHistogram(), heard: newHistogram(), pulse: pulse}
 	for range n {
 		d.all = append(d.all, &driver{drivers: d})
 	}
@@ -129,6 +140,7 @@ func (d *driver) send(word string, cmd command) {
 	}
 	d.waiting = append(d.waiting, cmd)
 	d.missing++
+	d.pulse.start()
 	d.client.write(ws.OpText, []byte(word))
 }
 
@@ -176,7 +188,11 @@ func (d *driver) message(_ *client, p []byte, at time.Time) {
 		d.follower.replied(r, cmd)
 	}
 	if cmd.counted {
+		d.heard.add(d.pulse.lateness(at))
 		d.tally(r, at.Sub(cmd.intended))
+	}
+	if d.missing == 0 {
+		d.pulse.stop()
 	}
 	d.checkDone()
 }
@@ -236,9 +252,10 @@ func (d *drivers) figures() {
 // by all commands that fall into it and not only by the first.
 func (d *drivers) times() {
 	g := d.rig
-	g.times(d.latency.times("command_to_ack", "from when the schedule said to send the command until the reply, whatever that says"))
+	g.times(d.latency.times(commandToAck, "from when the schedule said to send the command until the reply, whatever that says"))
 	g.times(d.server.times(readToLine, "of the applied commands, as the server says: from reading one until the lines are set"))
 	g.times(d.late.times(scheduleLateness, "from when the schedule said to send until it was sent: the part that is bench's own"))
+	g.times(d.heard.times(readingLateness, "how long a reply may have lain there before bench read it, to a millisecond: bench's own, too"))
 }
 
 // err tells of commands without an answer.

@@ -25,8 +25,8 @@ func failsafeCar(ttl, delay time.Duration) *fake {
 		f.say(moving)
 		return ack
 	}
-	f.left = func(int) {
-		if timer.Stop() {
+	f.left = func(commands int) {
+		if commands > 0 && timer.Stop() {
 			time.Sleep(delay)
 			f.say(standing)
 		}

@@ -29,7 +29,7 @@ type fake struct {
 	upgraded  func(n int, conn net.Conn) // is told of connection number n, from 1
 	announce  func(i int) string         // sent to all connections before the reply to command number i; "" is nothing
 	heard     func(command string)       // is told each command
-	left      func(commands int)         // is told that a connection has ended that has sent commands
+	left      func(commands int)         // is told that a connection has ended, and how many commands came from it
 	echo      bool                       // the reply is the command
 	relay     bool                       // the command goes to all connections, and there is no reply
 	deaf      int                        // number of a connection that does not get it
@@ -91,7 +91,7 @@ func (f *fake) connection(conn net.Conn) {
 	}
 	i, reply := 0, f.reply
 	defer func() {
-		if f.left != nil && i > 0 {
+		if f.left != nil {
 			f.left(i)
 		}
 	}()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
 )
 
 func TestIdleHolds(t *testing.T) {
@@ -69,6 +70,36 @@ func TestIdleReportsLost(t *testing.T) {
 	}
 	if !strings.Contains(r.stderr, "0 of 200 viewers did not get in, 50 were lost") {
 		t.Errorf("stderr is %q", r.stderr)
+	}
+}
+
+// When the server is gone nobody waits for the end of the run.
+func TestIdleEndsWhenAllAreLost(t *testing.T) {
+	f := &fake{}
+	f.upgraded = func(n int, _ net.Conn) {
+		if n == 20 {
+			for _, conn := range f.conns {
+				conn.Close()
+			}
+		}
+	}
+	r := runBench(t, t.Context(), "idle", "-n", "20", "-hold", "5m", f.serve(t))
+	if want := "20 were lost: the server at 127.0.0.1:"; r.code != 1 || !strings.Contains(r.stderr, want) || r.Connections.Lost != 20 {
+		t.Errorf("exit code %d, %q, %+v; want 1, %q", r.code, r.stderr, r.Connections, want)
+	}
+}
+
+// full is a disk without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, unix.ENOSPC }
+
+func TestFiguresThatCanNotBeWritten(t *testing.T) {
+	var stderr strings.Builder
+	f := &fake{}
+	code := program(t.Context(), []string{"idle", "-n", "1", "-hold", "1ms", f.serve(t)}, full{}, &stderr)
+	if code != 1 || !strings.Contains(stderr.String(), "no space left on device") {
+		t.Errorf("exit code %d, %q; want 1, and why", code, stderr.String())
 	}
 }
 

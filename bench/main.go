@@ -84,11 +84,16 @@ func help(w io.Writer) {
 	}
 	fmt.Fprintf(w, helpText, &lines)
 	for _, sc := range scenarios {
-		fmt.Fprintf(w, "\nFlags of %s:\n", sc.name)
-		flags := new(options).flags(sc)
-		flags.SetOutput(w)
-		flags.PrintDefaults()
+		fmt.Fprintln(w)
+		sc.printFlags(w)
 	}
+}
+
+func (sc *scenario) printFlags(w io.Writer) {
+	fmt.Fprintf(w, "Flags of %s:\n", sc.name)
+	flags := new(options).flags(sc)
+	flags.SetOutput(w)
+	flags.PrintDefaults()
 }
 
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -100,9 +105,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return flag.ErrHelp
 	}
 	switch name {
-	case "compare":
+	case "compare", "-compare", "--compare":
 		return compare(args[1:], stdout)
-	case "plot":
+	case "plot", "-plot", "--plot":
 		return plot(args[1:], stdout)
 	}
 	var sc *scenario
@@ -115,6 +120,10 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return usage("unknown scenario %q; `bench help` lists them", name)
 	}
 	o, err := parseOptions(sc, args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		sc.printFlags(stdout)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -133,7 +142,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	defer outputs.close()
 
-	r := &report{Schema: schema, Scenario: name, Target: o.url, Settings: o.settings, Started: time.Now(), Machine: thisMachine(),
+	r := &report{Schema: schema, Scenario: name, Target: withoutSecrets(o.url), Settings: o.settings, Started: time.Now(),
 		Server: server{PID: o.pid}, Runs: []*run{}}
 	for i := range o.repeat {
 		var one *run
@@ -146,7 +155,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 			break
 		}
 	}
+	r.Machine = thisMachine() // as the runs were: they may have raised GOMAXPROCS
 	r.summarize()
-	r.print(stdout)
-	return errors.Join(err, outputs.write(r))
+	return errors.Join(err, r.print(stdout), outputs.write(r))
 }

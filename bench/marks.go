@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"runtime/metrics"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
 	busy     = 0.9   // of a core: a loop has one, so bench has no more to give
+	starved  = 0.1   // of the time, waiting for a processor: as much may be missing from a rate
 	longGC   = 0.001 // seconds: a pause that is seen in the times
 	mostOurs = 0.5   // of a percentile of the times may be bench's own lateness
 )
@@ -31,6 +33,21 @@ func (g *rig) judge(early bool) {
 		}
 		g.doubt("bench_cpu", text+": the server may be capable of more; ask for less, or give bench a faster processor", append(all, timed...)...)
 	}
+	if self, server := g.meter.waited(); max(self, server) >= starved {
+		text := fmt.Sprintf("in each second of the measurement bench waited %.2f s for a processor, over all its threads", self)
+		of := append(all, timed...)
+		if g.meter.pid != 0 {
+			text += fmt.Sprintf(", the server %.2f s", server)
+		}
+		if server >= starved && g.run.measured(readToLine).Count > 0 {
+			of = append(of, readToLine)
+		}
+		g.doubt("waited", text+": this machine has more to do than it can; end what else runs on it, or ask for less", of...)
+	}
+	if name := g.probe.stranger; name != "" {
+		g.doubt("pid", fmt.Sprintf("-pid %d (%s) does not listen at %s, so it may not be the server; give the server's own process ID, "+
+			"which that of `go run` is not", g.meter.pid, name, g.target.addr), g.processNames()...)
+	}
 	if g.sharesProcessor() {
 		g.doubt("shared_cpu", "bench and the server may use only one processor, the same: each waited for the other; start them "+
 			"on one of its own each (taskset)", append(all, timed...)...)
@@ -38,8 +55,10 @@ func (g *rig) judge(early bool) {
 	if pause := longestPause(&g.meter.begun.pauses, &g.meter.end.pauses); pause >= longGC {
 		g.doubt("gc", fmt.Sprintf("bench's garbage collection stopped it for up to %.1f ms at a time", pause*1e3), timed...)
 	}
-	if text, of := r.late(); len(of) > 0 {
-		g.doubt("late", text, of...)
+	for _, l := range []struct{ name, how string }{{scheduleLateness, "in its own schedule"}, {readingLateness, "to read replies"}} {
+		if text, of := r.late(l.name, l.how); len(of) > 0 {
+			g.doubt("late", text, of...)
+		}
 	}
 	if c := r.Connections; c != nil && c.Failed+c.Lost > 0 {
 		g.doubt("connections", fmt.Sprintf("%d of %d %ss did not open, %d were lost: there was less load than asked for",
@@ -49,7 +68,7 @@ func (g *rig) judge(early bool) {
 		name string
 		of   []string
 	}{
-		{"unanswered", []string{"command_to_ack", "latency", "connect"}},
+		{"unanswered", []string{commandToAck, "latency", "connect"}},
 		{"skipped", []string{"fan_out"}}, {"incomplete", []string{"fan_out"}}, {"undelivered", []string{"delivery", "age"}},
 	} {
 		if n := r.value(lack.name); n > 0 {
@@ -76,6 +95,17 @@ func (g *rig) rates() (names []string) {
 	return names
 }
 
+// processNames are those of what is known of the server by its process.
+func (g *rig) processNames() []string {
+	names := []string{"server_process"}
+	for _, f := range g.run.Figures {
+		if strings.HasPrefix(f.Name, "server_") {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
 // value returns a figure of the run, 0 when there is none of that name.
 func (r *run) value(name string) float64 {
 	for _, f := range r.Figures {
@@ -94,12 +124,13 @@ func (r *run) measured(name string) (t times) {
 	return t
 }
 
-// late compares how late bench was in its own schedule with the times that count from it, of which that is a part, and
-// names those of which it is a large one.
-func (r *run) late() (text string, of []string) {
-	l := r.measured(scheduleLateness)
+// late compares how late bench was, to send or to read, with the times of which that is a part, and names those of which
+// it is a large one.
+func (r *run) late(lateness, how string) (text string, of []string) {
+	l := r.measured(lateness)
 	for _, t := range r.Times {
-		if slices.Contains([]string{scheduleLateness, readToLine, slowDropped, handshake}, t.Name) {
+		if slices.Contains([]string{scheduleLateness, readingLateness, readToLine, slowDropped, handshake}, t.Name) ||
+			lateness == readingLateness && t.Name != commandToAck {
 			continue
 		}
 		for _, p := range []struct {
@@ -110,8 +141,8 @@ func (r *run) late() (text string, of []string) {
 				continue
 			}
 			if text == "" {
-				text = fmt.Sprintf("bench was %d us late in its own schedule (%s), which is a large part of the %s of %d us: "+
-					"the server was faster than that", p.late, p.name, spoken(t.Name), p.all)
+				text = fmt.Sprintf("bench was %d us late %s (%s), which is a large part of the %s of %d us: "+
+					"the server was faster than that", p.late, how, p.name, spoken(t.Name), p.all)
 			}
 			of = append(of, t.Name)
 			break
@@ -120,8 +151,12 @@ func (r *run) late() (text string, of []string) {
 	return text, of
 }
 
-// scheduleLateness is the name of the times from when something was to be sent until it was.
-const scheduleLateness = "schedule_lateness"
+// The names of the times that are bench's own: until something was sent, from when it was to be; until a reply was read,
+// from when it may have been there.
+const (
+	scheduleLateness = "schedule_lateness"
+	readingLateness  = "reading_lateness"
+)
 
 // sharesProcessor tells whether bench and the server have one processor between them.
 func (g *rig) sharesProcessor() bool {

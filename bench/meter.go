@@ -22,18 +22,25 @@ type reading struct {
 	at           time.Time
 	self         time.Duration // of bench
 	server       time.Duration
-	user, system int64 // ticks of the server
-	threads      map[string]switches
+	user, system int64             // ticks of the server
+	threads      map[string]thread // of the server
+	ours         map[string]thread
 	pauses       metrics.Float64Histogram // of bench, for its garbage collector
 }
 
-// switches are a thread's context switches since its start.
-type switches struct{ voluntary, involuntary int64 }
+// thread is what the kernel has counted of one since its start.
+type thread struct {
+	voluntary, involuntary int64         // context switches
+	waited                 time.Duration // for a processor, ready to run
+}
 
 // read takes a look. It is short, so it may run on a loop's goroutine.
 func (m *meter) read() (r reading, err error) {
 	r.at = time.Now()
 	r.pauses = gcPauses()
+	if r.ours, err = readThreads(os.Getpid()); err != nil {
+		return r, err
+	}
 	if r.self, err = processorTime(unix.CLOCK_PROCESS_CPUTIME_ID); err != nil || m.pid == 0 {
 		return r, err
 	}
@@ -43,7 +50,7 @@ func (m *meter) read() (r reading, err error) {
 	if r.user, r.system, err = readTicks(m.pid); err != nil {
 		return r, err
 	}
-	r.threads, err = readSwitches(m.pid)
+	r.threads, err = readThreads(m.pid)
 	return r, err
 }
 
@@ -66,21 +73,22 @@ func processorTime(clock int32) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// readSwitches reads the context switches of a process's threads (proc_pid_status(5)). What the server's threads do
-// one by one is in there only, so those of a thread that ends are lost.
-func readSwitches(pid int) (map[string]switches, error) {
+// readThreads reads what the kernel counts of a process's threads: their context switches (proc_pid_status(5)), and how
+// long they have waited (schedstat, the second number: the kernel's scheduler/sched-stats.rst). It does so of each by
+// itself only, so what a thread did that has ended is lost.
+func readThreads(pid int) (map[string]thread, error) {
 	dir := fmt.Sprintf("/proc/%d/task/", pid)
 	threads, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("-pid %d: no such process: %w", pid, err)
 	}
-	all := make(map[string]switches, len(threads))
-	for _, thread := range threads {
-		status, err := os.ReadFile(dir + thread.Name() + "/status")
+	all := make(map[string]thread, len(threads))
+	for _, entry := range threads {
+		status, err := os.ReadFile(dir + entry.Name() + "/status")
 		if err != nil {
 			continue // it has just ended
 		}
-		var s switches
+		var s thread
 		for line := range strings.Lines(string(status)) {
 			name, value, _ := strings.Cut(line, ":")
 			n, _ := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
@@ -91,7 +99,11 @@ func readSwitches(pid int) (map[string]switches, error) {
 				s.involuntary = n
 			}
 		}
-		all[thread.Name()] = s
+		if fields := strings.Fields(firstLine(dir + entry.Name() + "/schedstat")); len(fields) > 1 {
+			ns, _ := strconv.ParseInt(fields[1], 10, 64)
+			s.waited = time.Duration(ns)
+		}
+		all[entry.Name()] = s
 	}
 	return all, nil
 }
@@ -103,6 +115,21 @@ func (m *meter) cores() (self, server float64) {
 		return 0, 0
 	}
 	return (m.end.self - m.begun.self).Seconds() / s, (m.end.server - m.begun.server).Seconds() / s
+}
+
+// waited returns how many threads of bench and of the server, on average over the measurement, waited for a processor.
+func (m *meter) waited() (self, server float64) {
+	s := m.seconds()
+	if s == 0 {
+		return 0, 0
+	}
+	sum := func(before, after map[string]thread) (waited time.Duration) {
+		for id, now := range after {
+			waited += now.waited - before[id].waited
+		}
+		return waited
+	}
+	return sum(m.begun.ours, m.end.ours).Seconds() / s, sum(m.begun.threads, m.end.threads).Seconds() / s
 }
 
 // seconds returns how long was measured.

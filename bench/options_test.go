@@ -61,13 +61,17 @@ func TestUsage(t *testing.T) {
 		{"broadcast -pid 99999999 " + url, "-pid 99999999: no such process", 2},
 		{"idle -pid 99999999 " + url, "-pid 99999999: no such process", 2},
 		{"idle 127.0.0.1:9", `URL "127.0.0.1:9": want ws://`, 2},
-		{"idle https://127.0.0.1:9", `URL "https://127.0.0.1:9": want ws://`, 2},
 		{"idle ws:///ws", `URL "ws:///ws": want ws://`, 2},
 		{"idle ws://127.0.0.1:0/ws", "port 0: want 1 to 65535", 2},
 		{"idle ws://127.0.0.1:70000/ws", "70000", 2},
 		{"idle ws://192.0.2.1:9900/ws", "192.0.2.1 is neither this machine nor in a private network", 2},
 		{"drive ws://[2001:db8::1]/ws", "say -anywhere", 2},
 		{"idle -json /nowhere/f " + url, "-json: open /nowhere/f", 2},
+		{"idle wss://127.0.0.1:9/ws", `URL "wss://127.0.0.1:9/ws": bench speaks no TLS`, 2},
+		{"idle https://127.0.0.1:9/?token=sesame", `URL "https://127.0.0.1:9/?token=...": bench speaks no TLS`, 2},
+		{"idle -json /nowhere/f -html /nowhere/f " + url, "are the same file, /nowhere/f", 2},
+		{"-compare a.json", "bench compare A.json B.json", 2}, // as other tools spell it
+		{"--plot a.json", "bench plot FILE.json DIR", 2},
 		{"help", "", 0},
 		{"idle -h", "", 0},
 	} {
@@ -107,6 +111,28 @@ func TestResolve(t *testing.T) {
 	got, err := resolve(t.Context(), &options{url: "ws://127.0.0.1", token: "secret"})
 	if err != nil || !strings.HasSuffix(string(got.request), "\r\nAuthorization: Bearer secret\r\n\r\n") {
 		t.Errorf("with a token the request is %q (%v)", got.request, err)
+	}
+}
+
+func TestHelpOfAScenario(t *testing.T) {
+	var stdout, stderr strings.Builder
+	program(t.Context(), []string{"idle", "-h"}, &stdout, &stderr)
+	if out := stdout.String(); !strings.HasPrefix(out, "Flags of idle:") || strings.Contains(out, "Flags of soak:") {
+		t.Errorf("it says %q", out)
+	}
+}
+
+func TestWithoutSecrets(t *testing.T) {
+	for raw, want := range map[string]string{
+		"ws://127.0.0.1:9900/ws":              "ws://127.0.0.1:9900/ws",
+		"ws://127.0.0.1/?b=1&a=2":             "ws://127.0.0.1/?b=1&a=2",
+		"http://127.0.0.1:9900/?token=sesame": "http://127.0.0.1:9900/?token=...",
+		"http://me:sesame@127.0.0.1/":         "http://me:xxxxx@127.0.0.1/",
+		"%":                                   "%",
+	} {
+		if got := withoutSecrets(raw); got != want {
+			t.Errorf("%s: %s; want %s", raw, got, want)
+		}
 	}
 }
 

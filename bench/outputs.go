@@ -19,6 +19,9 @@ type output struct {
 
 // openOutputs creates the files that are asked for.
 func openOutputs(o *options) (all outputs, err error) {
+	if o.json != "" && o.json == o.html {
+		return nil, usage("-json and -html are the same file, %s: give each its own", o.json)
+	}
 	for _, out := range []struct {
 		flag, name string
 		write      func(r *report, w io.Writer) error

@@ -18,9 +18,10 @@ import (
 // probe looks at the server while a scenario runs: at its process by /proc, if that is known, else at its metrics.
 type probe struct {
 	looks
-	pid    int
-	target *target
-	source string // as of server.Source
+	pid      int
+	target   *target
+	source   string // as of server.Source
+	stranger string // the name of a process that does not listen where the target is
 
 	mu   sync.Mutex // of what follows: glances come from the recorder's goroutine, looks from the scenario's
 	read time.Time
@@ -40,6 +41,9 @@ func newProbe(ctx context.Context, pid int, t *target, s *server) (*probe, error
 	s.Source = p.source
 	if err := p.look(ctx, &p.Before); err != nil {
 		return nil, usageError{err}
+	}
+	if pid != 0 && !listens(pid, t.addr.Port()) {
+		p.stranger = firstLine(fmt.Sprintf("/proc/%d/comm", pid))
 	}
 	return p, nil
 }
@@ -208,6 +212,32 @@ func openFiles(dir string) int {
 	}
 	all, _ := os.ReadDir(dir)
 	return len(all)
+}
+
+// listens tells whether a process has a listening socket at a port; also true when only others may know. (proc_pid_fd(5)
+// and proc_pid_net(5): the local address ends with the port, in hexadecimal, and 0A is TCP_LISTEN.)
+func listens(pid int, port uint16) bool {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	files, err := os.ReadDir(dir + "fd")
+	if err != nil {
+		return true
+	}
+	sockets := map[string]bool{}
+	for _, file := range files {
+		link, _ := os.Readlink(dir + "fd/" + file.Name())
+		sockets[link] = true
+	}
+	for _, table := range []string{"net/tcp", "net/tcp6"} {
+		text, _ := os.ReadFile(dir + table)
+		for line := range strings.Lines(string(text)) {
+			const local, state, inode = 1, 3, 9
+			f := strings.Fields(line)
+			if len(f) > inode && f[state] == "0A" && strings.HasSuffix(f[local], fmt.Sprintf(":%04X", port)) && sockets["socket:["+f[inode]+"]"] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // residentSelf is the memory of bench itself, in bytes.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -61,6 +62,27 @@ func TestProbeReadsMetrics(t *testing.T) {
 	}
 }
 
+// A process that does not listen where the server does is perhaps another's.
+func TestListens(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := uint16(ln.Addr().(*net.TCPAddr).Port)
+	if !listens(os.Getpid(), port) || listens(os.Getppid(), port) {
+		t.Errorf("of port %d: we listen: %v, and who started us: %v", port, listens(os.Getpid(), port), listens(os.Getppid(), port))
+	}
+	ln.Close()
+	if listens(os.Getpid(), port) {
+		t.Errorf("port %d is closed", port)
+	}
+	f := &fake{}
+	r := runBench(t, t.Context(), "idle", "-n", "1", "-hold", "1ms", "-pid", fmt.Sprint(os.Getppid()), f.serve(t))
+	if !strings.Contains(r.stdout, "does not listen at 127.0.0.1:") || r.code != 0 || !r.marked("server_process") {
+		t.Errorf("exit code %d, marks %+v; want 0 and a doubt", r.code, r.Marks)
+	}
+}
+
 func TestProgress(t *testing.T) {
 	var file strings.Builder
 	p := newProgress(&file, "echo", 0, 1)
@@ -89,16 +111,24 @@ func TestProgress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer terminal.Close()
+	if got := newProgress(terminal, "echo", 1, 3).columns(); got != 80 {
+		t.Errorf("a terminal that does not say how wide it is has %d columns", got)
+	}
+	const columns = 60
+	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: columns}); err != nil {
+		t.Fatal(err)
+	}
 	p = newProgress(terminal, "echo", 1, 3)
 	p.begin(time.Minute)
 	p.began = p.began.Add(-30 * time.Second)
 	p.show(1000, 123, "messages")
-	p.show(2000, 456, "messages") // too soon
+	p.show(2000, 456, "messages")
 	p.clear()
 	text := make([]byte, 1024)
 	n, err = ptmx.Read(text)
-	want := "\r\x1b[Kecho 2/3 [" + strings.Repeat("#", 15) + strings.Repeat("-", 15) + "] 50 %  1000 open, 123 messages/s, 30s left"
-	if err != nil || !strings.HasPrefix(string(text[:n]), want) || strings.Contains(string(text[:n]), "456") {
+	want := "echo 2/3 [" + strings.Repeat("#", 15) + strings.Repeat("-", 15) + "] 50 %  1000 open, 123 messages/s, 30s left"
+	want = "\r\x1b[K" + want[:columns-1] // the second comes too soon
+	if err != nil || strings.TrimSuffix(string(text[:n]), "\r\x1b[K") != want {
 		t.Errorf("it says %q, %v; want %q", text[:n], err, want)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // progress is a line on a terminal that tells how far a run is. Elsewhere it says nothing.
 type progress struct {
-	to      io.Writer // nil: nowhere
+	to      *os.File // nil: nowhere
 	name    string
 	began   time.Time
 	planned time.Duration
@@ -27,7 +27,7 @@ func newProgress(w io.Writer, name string, i, n int) *progress {
 	}
 	if f, ok := w.(*os.File); ok {
 		if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
-			p.to = w
+			p.to = f
 		}
 	}
 	return p
@@ -47,8 +47,20 @@ func (p *progress) show(open int64, rate float64, what string) {
 		share, left = float64(took)/float64(p.planned), (p.planned - took).Round(time.Second).String()
 	}
 	full := int(share * width)
-	fmt.Fprintf(p.to, "\r\x1b[K%s [%s%s] %.0f %%  %d open, %.0f %s/s, %s left", p.name,
+	line := fmt.Sprintf("%s [%s%s] %.0f %%  %d open, %.0f %s/s, %s left", p.name,
 		strings.Repeat("#", full), strings.Repeat("-", width-full), 100*share, open, rate, what, left)
+	if columns := p.columns(); len(line) >= columns {
+		line = line[:columns-1] // a line that is broken can't be taken away
+	}
+	fmt.Fprint(p.to, "\r\x1b[K"+line)
+}
+
+// columns is how wide the terminal is.
+func (p *progress) columns() int {
+	if size, err := unix.IoctlGetWinsize(int(p.to.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+		return int(size.Col)
+	}
+	return 80
 }
 
 // clear takes the line away, for what is printed next.

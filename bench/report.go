@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// This file is the JSON that bench writes (-json) and reads (-compare): what a table, a plot and a comparison need,
+// This file is the JSON that bench writes (-json) and reads (compare, plot): what a table, a plot and a comparison need,
 // under names that say themselves what they are, so that none of these has to know the scenarios. Times are in
 // microseconds where a name ends in us, in seconds where it ends in s. An old reader finds all fields of an old Schema.
 
@@ -160,7 +160,8 @@ type column struct {
 type mark struct {
 	// Code is for programs: "bench_cpu" (bench used up its own processor), "late" (it sent later than the schedule said),
 	// "gc" (its garbage collection took too long), "shared_cpu" (bench and the server had one processor together),
-	// "connections" (some did not open, or were lost), "unanswered", "interrupted".
+	// "waited" (bench or the server waited for a processor), "pid" (the process is not who listens), "connections" (some
+	// did not open, or were lost), "unanswered", "skipped", "incomplete", "undelivered", "interrupted".
 	Code string `json:"code"`
 	Text string `json:"text"` // for people: what was seen, and the remedy
 	// Of are the names of the figures and times concerned; all of the run when empty.

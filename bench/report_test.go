@@ -285,7 +285,7 @@ func TestHistogram(t *testing.T) {
 // judged runs judge on a second in which bench used so much.
 func judged(cores float64, times ...times) *run {
 	start := time.Now()
-	g := &rig{run: &run{Times: times, Figures: []figure{{"messages_per_s", 1, "1/s", "more"}, {"server_cpu_us_per_message", 1, "us", "less"}}}}
+	g := &rig{probe: &probe{}, run: &run{Times: times, Figures: []figure{{"messages_per_s", 1, "1/s", "more"}, {"server_cpu_us_per_message", 1, "us", "less"}}}}
 	g.meter.begun.at, g.meter.end.at = start, start.Add(time.Second)
 	g.meter.end.self = time.Duration(cores * float64(time.Second))
 	g.judge(false)
@@ -295,6 +295,8 @@ func judged(cores float64, times ...times) *run {
 func TestMarks(t *testing.T) {
 	latency := func(p50, p99 int64) times { return times{Name: "latency", Count: 10, P50: p50, P99: p99} }
 	late := func(p50, p99 int64) times { return times{Name: scheduleLateness, Count: 10, P50: p50, P99: p99} }
+	acks := func(p99 int64) times { return times{Name: commandToAck, Count: 10, P50: 300, P99: p99} }
+	read := func(p99 int64) times { return times{Name: readingLateness, Count: 10, P50: 0, P99: p99} }
 	for name, test := range map[string]struct {
 		run  *run
 		want string // the codes
@@ -304,6 +306,8 @@ func TestMarks(t *testing.T) {
 		"late at the end":    {judged(0.5, latency(200, 1000), late(60, 900)), "late"},
 		"late in the middle": {judged(0.5, latency(200, 1000), late(150, 300)), "late"},
 		"both":               {judged(1, latency(200, 1000), late(150, 300)), "bench_cpu late"},
+		"late to read":       {judged(0.5, acks(1000), latency(200, 500), read(600)), "late"},
+		"read in time":       {judged(0.5, acks(1000), latency(200, 500), read(400)), ""},
 	} {
 		var codes []string
 		for _, m := range test.run.Marks {
@@ -312,13 +316,71 @@ func TestMarks(t *testing.T) {
 		if got := strings.Join(codes, " "); got != test.want {
 			t.Errorf("%s: %q; want %q", name, got, test.want)
 		}
-		marked := test.want != ""
-		if test.run.marked("latency") != marked {
-			t.Errorf("%s: the latency is marked: %v; want %v", name, !marked, marked)
+		marked, of := test.want != "", "latency"
+		if len(test.run.Times) > 2 {
+			of = commandToAck // and not the latency, which is of no replies to the drivers
+			if test.run.marked("latency") {
+				t.Errorf("%s: the latency is marked", name)
+			}
+		}
+		if test.run.marked(of) != marked {
+			t.Errorf("%s: the %s is marked: %v; want %v", name, of, !marked, marked)
 		}
 		if test.run.marked("server_cpu_us_per_message") {
 			t.Errorf("%s: the server's CPU per message is marked, which does not depend on how fast bench is", name)
 		}
+	}
+}
+
+func TestMarksOfAStarvedMachine(t *testing.T) {
+	const second = int64(time.Second)
+	waits := func(tenths int64) map[string]thread {
+		return map[string]thread{"7": {waited: time.Duration(tenths * second / 10)}}
+	}
+	start := time.Now()
+	for name, test := range map[string]struct {
+		ours, server int64 // tenths of a second of two that were measured
+		want         []string
+	}{
+		"well":   {1, 1, nil},
+		"bench":  {3, 0, []string{"messages_per_s", "command_to_ack"}},
+		"server": {0, 3, []string{"messages_per_s", "command_to_ack", "read_to_line"}},
+	} {
+		g := &rig{probe: &probe{}, run: &run{Times: []times{{Name: commandToAck, Count: 1}, {Name: readToLine, Count: 1}},
+			Figures: []figure{{"messages_per_s", 1, "1/s", "more"}, {"server_cpu_us_per_message", 1, "us", "less"}}}}
+		g.meter = meter{pid: os.Getpid(), begun: reading{at: start, ours: waits(50), threads: waits(50)},
+			end: reading{at: start.Add(2 * time.Second), ours: waits(50 + test.ours), threads: waits(50 + test.server)}}
+		g.judge(false)
+		var marked []string
+		for _, m := range g.run.Marks {
+			if m.Code == "waited" {
+				marked = m.Of
+			}
+		}
+		if !slices.Equal(marked, test.want) {
+			t.Errorf("%s: %q are marked; want %q", name, marked, test.want)
+		}
+	}
+}
+
+func TestReadThreads(t *testing.T) {
+	all, err := readThreads(os.Getpid())
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%d threads, %v", len(all), err)
+	}
+	var sum thread
+	for _, one := range all {
+		sum.voluntary += one.voluntary
+		sum.waited += one.waited
+	}
+	if sum.voluntary == 0 {
+		t.Error("none has ever switched")
+	}
+	if firstLine("/proc/self/schedstat") == "" {
+		t.Skip("NOT TESTED here: the kernel has no schedstat")
+	}
+	if sum.waited == 0 {
+		t.Error("none has ever waited")
 	}
 }
 

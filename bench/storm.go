@@ -3,10 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -69,6 +71,7 @@ func playStorm(ctx context.Context, g *rig) error {
 	g.end()
 	late, cancel := context.WithTimeout(ctx, grace)
 	s.slots.settle(late)
+	s.cleared(late)
 	cancel()
 	g.look(ctx, &g.probe.End)
 	g.close()
@@ -76,7 +79,7 @@ func playStorm(ctx context.Context, g *rig) error {
 	g.run.Connections = &connections{Role: "connect", Wanted: s.dialed, Opened: s.in, Failed: s.failed, Lost: s.lost, Reasons: s.reasons,
 		OpenSeconds: g.meter.seconds()}
 	if s.in == 0 {
-		return errors.New("nobody got in")
+		return fmt.Errorf("nobody got in: %s", strings.Join(slices.Sorted(maps.Keys(s.reasons)), "; "))
 	}
 	g.cost(int64(s.in), "connect", "connects")
 	g.figure("connects", float64(s.in), "", "more")
@@ -92,6 +95,17 @@ func playStorm(ctx context.Context, g *rig) error {
 		return fmt.Errorf("%d of %d did not get in, %d were thrown out", s.failed, s.dialed, s.lost)
 	}
 	return nil
+}
+
+// cleared gives the server time to close its side of the last connections: only what stays open has been left.
+func (s *stormy) cleared(ctx context.Context) {
+	const step = 20 * time.Millisecond
+	for {
+		now, ok := s.probe.glance()
+		if !ok || now.Files <= s.probe.Before.Files || !sleepUntil(ctx, time.Now().Add(step)) {
+			return
+		}
+	}
 }
 
 func (s *stormy) dial(from netip.Addr, due time.Time, counted bool) {

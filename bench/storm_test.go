@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +45,21 @@ func TestStormReportsRefusals(t *testing.T) {
 	if r.code != 1 || r.value("connects")+r.value("failed") != 50 || r.value("failed") < 20 || !strings.Contains(r.stderr, "of 50 did not get in") {
 		t.Errorf("exit code %d, %v got in, %v failed; want 25 of each", r.code, r.value("connects"), r.value("failed"))
 	}
+}
+
+func TestStormSaysWhyNobodyGotIn(t *testing.T) {
+	addr := answer(t, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+	r := runBench(t, t.Context(), "storm", "-warmup", "0s", "-rate", "50", "-d", "100ms", "ws://"+addr)
+	if r.code != 1 || !strings.Contains(r.stderr, "401 Unauthorized") || !strings.Contains(r.stderr, "set the variable ROVERD_TOKEN") {
+		t.Errorf("exit code %d, %q; want 1, why, and the remedy", r.code, r.stderr)
+	}
+}
+
+// A server that is slow to close its side has not left the connections open.
+func TestStormWaitsForTheServerToClose(t *testing.T) {
+	f := &fake{left: func(int) { time.Sleep(200 * time.Millisecond) }}
+	got := runScenario(t, "storm", "-rate", "100", "-d", "200ms", "-pid", fmt.Sprint(os.Getpid()), f.serve(t))
+	figures{"connects": 20, "server_files_left": 0}.check(t, got)
 }
 
 func TestStormRaw(t *testing.T) {

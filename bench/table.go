@@ -26,12 +26,11 @@ func (t table) row(cells ...any) {
 }
 
 // print writes the report as tables: the last run, and of several the summary. What a mark concerns has a star.
-func (r *report) print(w io.Writer) {
+func (r *report) print(w io.Writer) error {
 	if len(r.Runs) == 0 {
-		return
+		return nil
 	}
 	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
-	defer t.Flush()
 	t.row("bench "+r.Scenario, r.Target)
 	t.row("machine", r.Machine.String())
 	if r.Server.Version != "" {
@@ -44,6 +43,7 @@ func (r *report) print(w io.Writer) {
 		t.row(fmt.Sprintf("run %d", len(r.Runs)), "as one of them")
 	}
 	t.run(last)
+	return t.Flush()
 }
 
 func (m *machine) String() string {

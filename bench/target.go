@@ -37,6 +37,9 @@ type target struct {
 func resolve(ctx context.Context, o *options) (*target, error) {
 	raw := o.url
 	u, err := url.Parse(raw)
+	if err == nil && (u.Scheme == "wss" || u.Scheme == "https") {
+		return nil, usage("URL %q: bench speaks no TLS: have roverd serve without (leave out -tls-cert), and give ws://", withoutSecrets(raw))
+	}
 	if err != nil || u.Scheme != "ws" && u.Scheme != "http" || u.Hostname() == "" {
 		return nil, usage("URL %q: want ws://host:port/path (or http://, which means the same)", raw)
 	}
@@ -75,6 +78,19 @@ func resolve(ctx context.Context, o *options) (*target, error) {
 		t.request = append(t.request[:len(t.request)-len("\r\n")], authorization+": "+bearer+o.token+"\r\n\r\n"...)
 	}
 	return t, nil
+}
+
+// withoutSecrets is a URL as others may read it in a report: whoever has the token of one that roverd prints may drive.
+func withoutSecrets(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	if q := u.Query(); q.Has("token") {
+		q.Set("token", "...")
+		u.RawQuery = q.Encode()
+	}
+	return u.Redacted()
 }
 
 // How a token is told (RFC 6750 section 2.1).

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -110,11 +111,12 @@ type watcher struct {
 	outstanding atomic.Int64 // commands without a reply that has been counted
 
 	// Owned by the loop's goroutine, and by everybody once the loop is closed.
-	counting                  bool
-	births                    []birth // by seq
-	early                     []arrival
-	states, skipped, repeated int64
-	delivery, age             histogram
+	counting                 bool
+	births                   []birth  // by seq
+	shown                    []uint64 // the numbers of states that any viewer got, sorted
+	early                    []arrival
+	states, missed, repeated int64
+	delivery, age            histogram
 }
 
 // birth tells when the state number seq came about.
@@ -189,13 +191,35 @@ func (w *watcher) arrived(a arrival) {
 
 // tally counts an arrival if it is the delivery of what was born.
 func (w *watcher) tally(a arrival, b birth) {
-	if !b.counted || b.seq <= a.since || b.seq > a.seq {
+	if b.seq <= a.since || b.seq > a.seq {
+		return
+	}
+	took := a.at.Sub(b.at)
+	w.took(took)
+	if !b.counted {
 		return
 	}
 	if b.seq == a.seq {
-		w.age.add(a.at.Sub(b.at))
+		w.age.add(took)
 	}
-	w.delivery.add(a.at.Sub(b.at))
+	w.delivery.add(took)
+}
+
+// show tells that a viewer got the state number seq.
+func (w *watcher) show(seq uint64) {
+	if n := len(w.shown); n == 0 || w.shown[n-1] < seq {
+		w.shown = append(w.shown, seq)
+	} else if i, ok := slices.BinarySearch(w.shown, seq); !ok {
+		w.shown = slices.Insert(w.shown, i, seq)
+	}
+}
+
+// between returns how many states between two were shown to anybody. (The car counts more: several changes may be shown
+// by one state.)
+func (w *watcher) between(since, seq uint64) int64 {
+	from, _ := slices.BinarySearch(w.shown, since+1)
+	to, _ := slices.BinarySearch(w.shown, seq)
+	return int64(to - from)
 }
 
 // missing returns how many viewers have yet to get how many states; unknown, so 0, when viewers come and go.
@@ -232,14 +256,13 @@ func (w *watcher) settle(ctx context.Context) {
 func (w *watcher) figures() {
 	w.cost(w.states, "state", "states")
 	w.figure("states", float64(w.states), "", "")
-	// Of the numbers of states that there were, those that a viewer was not sent: the state changed faster than states
-	// are sent, or the viewer was too slow.
+	// Of the states that there were, those that this viewer was not sent, and another was: it, or the server, was slow.
 	share := 0.
-	if total := w.states + w.skipped; total > 0 {
-		share = float64(w.skipped) / float64(total)
+	if total := w.states + w.missed; total > 0 {
+		share = float64(w.missed) / float64(total)
 	}
-	w.figure("skipped_states", float64(w.skipped), "", "less")
-	w.figure("skipped_share", share, "", "less")
+	w.figure("missed_states", float64(w.missed), "", "less")
+	w.figure("missed_share", share, "", "less")
 	w.figure("undelivered", float64(w.missing()), "", "less")
 	w.figure("repeated_states", float64(w.repeated), "", "") // of an older number: who drives or watches has changed
 }
@@ -261,12 +284,13 @@ func (v *watching) message(_ *client, p []byte, at time.Time) {
 	since := v.seq
 	v.seq = seq
 	v.note("states", 0)
+	v.show(seq)
 	if v.counting {
 		v.states++
 		if seq <= since {
 			v.repeated++
 		} else if since > 0 {
-			v.skipped += int64(seq - since - 1)
+			v.missed += v.between(since, seq)
 		}
 	}
 	if since == 0 || seq <= since {
