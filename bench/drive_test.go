@@ -13,9 +13,25 @@ func runScenario(t *testing.T, name string, args ...string) *run {
 	t.Helper()
 	r := runBench(t, t.Context(), append([]string{name, "-warmup", "0s"}, args...)...)
 	if r.code != 0 || !r.found() {
+		r.skipUnlessBelievable(t)
 		t.Fatalf("exit code %d, figures %v", r.code, r.Figures)
 	}
 	return r.run
+}
+
+// believable tells whether bench says so itself: bench, and the server in the same process, ran when they had to. What
+// may take longer on a machine that is used by others, or not come to pass, is judged only then.
+func (r *run) believable() bool {
+	return !slices.ContainsFunc(r.Marks, func(m mark) bool {
+		return slices.Contains([]string{"bench_cpu", "waited", "late", "gc"}, m.Code)
+	})
+}
+
+func (r *run) skipUnlessBelievable(t *testing.T) {
+	t.Helper()
+	if !r.believable() {
+		t.Skipf("NOT TESTED here: the machine is too busy: %+v", r.Marks)
+	}
 }
 
 // figures are some of a run by name.
@@ -69,6 +85,7 @@ func TestDriveFeelsAStall(t *testing.T) {
 }
 
 func TestDriveReportsUnanswered(t *testing.T) {
+	t.Parallel() // it waits for the answers as long as bench does
 	release := make(chan struct{})
 	f := &fake{reply: func(i int) string {
 		if i >= 30 {
@@ -120,7 +137,7 @@ func TestDriveCountsWhatViewersGet(t *testing.T) {
 	got := runDrive(t, "-n", "20", "-rate", "50", "-d", "1s", f.serve(t))
 	states, bytes := got.value("states_received"), got.value("received_bytes")
 	// The last ones may still be on their way when the run ends.
-	if got.Connections.Opened != 20 || states < 20*40 || states > 20*50 {
+	if got.Connections.Opened != 20 || states < 20*40 && got.believable() || states > 20*50 {
 		t.Errorf("%d viewers got %v states; want 20 and about 1000", got.Connections.Opened, states)
 	}
 	if bytes != states*float64(len(state)) {

@@ -54,7 +54,7 @@ func playEcho(ctx context.Context, g *rig) error {
 
 	e.crowd.figures()
 	missing := e.unanswered + e.inFlight
-	if e.messages == 0 {
+	if e.latency.count() == 0 {
 		return errors.Join(errors.New("no message came back"), e.crowd.err())
 	}
 	g.cost(e.messages, "message", "messages")

@@ -24,14 +24,17 @@ func TestEchoMeasuresTheDelay(t *testing.T) {
 		t.Errorf("latency %+v: want 5 ms or more", l)
 	}
 	// One message at a time on each connection, of 5 ms or more. The last ones are answered after the measurement.
-	if messages < 4 || messages > 4*100 || l.Count > messages+4 {
+	if messages < 1 && got.believable() || float64(messages) > 4*got.Seconds/0.005+4 || l.Count > messages+4 {
 		t.Errorf("%d messages, %d latencies", messages, l.Count)
 	}
-	if got.Seconds < 0.5 || got.value("messages_per_s") <= 0 || got.value("bench_cores") <= 0 || got.Connections.Opened != 4 {
+	if got.Seconds < 0.5 || got.value("bench_cores") <= 0 || got.Connections.Opened != 4 {
 		t.Errorf("got %+v", got)
 	}
 	figures{"unanswered": 0}.check(t, got)
-	for _, name := range []string{"server_cpu_us_per_message", "server_cores", "server_voluntary_switches_per_s"} {
+	if messages == 0 {
+		return
+	}
+	for _, name := range []string{"messages_per_s", "server_cpu_us_per_message", "server_cores", "server_voluntary_switches_per_s"} {
 		if got.value(name) <= 0 {
 			t.Errorf("%s is %v", name, got.value(name))
 		}
@@ -64,7 +67,7 @@ func TestEchoOpenLoopFeelsAStall(t *testing.T) {
 	if l := got.measured("latency"); l.Count != 200 || l.Max < 300_000 || l.P99 < 279_000 || l.P90 < 99_900 {
 		t.Errorf("latency %+v: want 200, and p90, p99 and maximum of 100, 280 and 300 ms or more", l)
 	}
-	if late := got.measured(scheduleLateness); late.Count != 200 || late.P50 > 100_000 {
+	if late := got.measured(scheduleLateness); late.Count != 200 || late.P50 > 100_000 && got.believable() {
 		t.Errorf("lateness %+v: the stall was the server's", late)
 	}
 }
@@ -114,7 +117,7 @@ func TestEchoRawMeasuresTheDelay(t *testing.T) {
 		}
 	})
 	got := runEcho(t, "-raw", "-n", "3", "-size", "10", "-d", "300ms", url)
-	if n, l := got.value("messages"), got.measured("latency"); l.P50 < 5000 || n < 3 || n > 3*60 {
+	if n, l := got.value("messages"), got.measured("latency"); l.P50 < 5000 || n < 1 && got.believable() || n > 3*got.Seconds/0.005+3 {
 		t.Errorf("%v messages with latency %+v: want 5 ms or more", n, l)
 	}
 }
@@ -143,16 +146,15 @@ func TestEchoFails(t *testing.T) {
 }
 
 func TestEchoReportsUnanswered(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for the answers as long as bench does")
-	}
+	t.Parallel() // it waits for the answers as long as bench does
 	url := plain(t, func(_ int, conn net.Conn) {
 		p := make([]byte, 64)
 		io.ReadFull(conn, p)
+		time.Sleep(50 * time.Millisecond) // the measurement has begun
 		conn.Write(p)
 		io.Copy(io.Discard, conn)
 	})
-	r := runBench(t, t.Context(), "echo", "-raw", "-warmup", "0s", "-d", "100ms", "-n", "3", url)
+	r := runBench(t, t.Context(), "echo", "-raw", "-warmup", "0s", "-d", "1s", "-n", "3", url)
 	figures{"messages": 3, "unanswered": 3}.check(t, r.run)
 	if r.code != 1 || !r.marked("latency") || !strings.Contains(r.stderr, "3 messages were not answered") {
 		t.Errorf("exit code %d, marks %+v; want 1, and the latency marked", r.code, r.Marks)

@@ -240,14 +240,17 @@ func listens(pid int, port uint16) bool {
 	return false
 }
 
-// residentSelf is the memory of bench itself, in bytes.
-func residentSelf() int64 {
-	fields := bytes.Fields([]byte(firstLine("/proc/self/statm"))) // in pages; the second is what is resident
-	if len(fields) < 2 {
-		return 0
+// memorySelf is what bench itself has resident, in bytes, and what of it is anonymous: the pages of the program's file come
+// and go as the kernel likes (proc_pid_statm(5): resident and shared, in pages).
+func memorySelf() (resident, anonymous int64) {
+	fields := strings.Fields(firstLine("/proc/self/statm"))
+	if len(fields) < 3 {
+		return 0, 0
 	}
-	n, _ := strconv.ParseInt(string(fields[1]), 10, 64)
-	return n * int64(os.Getpagesize())
+	all, _ := strconv.ParseInt(fields[1], 10, 64)
+	shared, _ := strconv.ParseInt(fields[2], 10, 64)
+	page := int64(os.Getpagesize())
+	return all * page, (all - shared) * page
 }
 
 const ticksPerSecond = 100 // USER_HZ, the same for every Linux that Go runs on

@@ -137,7 +137,8 @@ func (r *recorder) look() {
 	r.put(r.counts+"_per_s", "1/s", perSecond)
 	r.put("worst_us", "us", float64(r.worst.Swap(0)/1000))
 	r.put("bench_cores", "cores", rate(now.self, r.last.self, seconds))
-	r.put("bench_resident_bytes", "bytes", float64(residentSelf()))
+	resident, _ := memorySelf()
+	r.put("bench_resident_bytes", "bytes", float64(resident))
 	if known {
 		r.put("server_cores", "cores", rate(now.server, r.last.server, seconds))
 		r.put("server_resident_bytes", "bytes", float64(server.Resident))

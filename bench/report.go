@@ -108,7 +108,7 @@ type connections struct {
 	Lost        int            `json:"lost"`              // ended before the run did, and not by bench
 	Reasons     map[string]int `json:"reasons,omitempty"` // of those two
 	OpenSeconds float64        `json:"open_s"`            // until the last had opened
-	// BenchBytes is the resident memory that bench itself needed for each; 0 of a crowd too small to tell.
+	// BenchBytes is the memory, resident and anonymous, that bench itself needed for each; 0 of a crowd too small to tell.
 	BenchBytes float64 `json:"bench_bytes_each,omitempty"`
 	// ServerBytes is the same of the server, from before the first to the end of the run.
 	ServerBytes float64 `json:"server_bytes_each,omitempty"`

@@ -20,7 +20,7 @@ type rig struct {
 	meter  meter
 	*recorder
 
-	self [2]int64 // resident bytes of bench, before the crowd and with it
+	self [2]int64 // anonymous bytes of bench, before the crowd and with it
 }
 
 // perform runs a scenario once. The run is never nil; it may have found nothing.
@@ -73,12 +73,13 @@ func (g *rig) close() {
 // gather opens crowds, and looks at what they cost.
 func (g *rig) gather(ctx context.Context, crowds ...*crowd) {
 	g.phase("open")
-	g.self[0] = residentSelf()
+	debug.FreeOSMemory()
+	_, g.self[0] = memorySelf()
 	for _, cr := range crowds {
 		cr.gather(ctx)
 	}
 	debug.FreeOSMemory() // what opening left behind is not what holding costs, and would be collected in the measurement
-	g.self[1] = residentSelf()
+	_, g.self[1] = memorySelf()
 	g.look(ctx, &g.probe.Opened)
 }
 
