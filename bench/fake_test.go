@@ -32,7 +32,7 @@ type fake struct {
 	left      func(commands int)         // is told that a connection has ended, and how many commands came from it
 	echo      bool                       // the reply is the command
 	relay     bool                       // the command goes to all connections, and there is no reply
-	deaf      int                        // number of a connection that does not get it
+	deaf      int                        // number of a connection that gets neither this nor what is announced
 
 	mu    sync.Mutex
 	conns []net.Conn // that were upgraded, in order
@@ -154,8 +154,10 @@ func (f *fake) say(text string) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, c := range f.conns {
-		ws.WriteFrame(c, ws.NewTextFrame([]byte(text)))
+	for n, c := range f.conns {
+		if n+1 != f.deaf {
+			ws.WriteFrame(c, ws.NewTextFrame([]byte(text)))
+		}
 	}
 }
 

@@ -189,8 +189,7 @@ func TestNoSuchServer(t *testing.T) {
 func TestGoroutinesEnd(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Run("run", func(t *testing.T) {
-		f := &fake{}
-		url := f.serve(t)
+		url := fakeCar(0, nil).serve(t)
 		runBench(t, t.Context(), "idle", "-n", "10", "-hold", "0s", url)
 		runBench(t, t.Context(), "drive", "-n", "10", "-d", "100ms", "-warmup", "0s", url)
 		runBench(t, t.Context(), "echo", "-n", "10", "-d", "100ms", "-warmup", "0s", url)

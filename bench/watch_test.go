@@ -147,6 +147,7 @@ func TestSlowReaders(t *testing.T) {
 func TestSlowReadersTrickle(t *testing.T) {
 	taken := make(chan int, 1)
 	f := fakeCar(0, nil)
+	f.deaf = 3 // what would wait for it would hold up the others
 	f.upgraded = func(n int, conn net.Conn) {
 		if n != 3 {
 			return
