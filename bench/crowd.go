@@ -78,19 +78,23 @@ func (cr *crowd) churn(ctx context.Context, rate float64, length time.Duration) 
 		if !cr.slots.take(ctx) {
 			return
 		}
-		cr.rig.loop.Post(func() {
-			for len(cr.members) > 0 {
-				oldest := cr.members[0]
-				cr.members = cr.members[1:]
-				if oldest.role != nil {
-					oldest.leave()
-					break
-				}
-			}
-			cr.dial()
-		})
+		cr.rig.loop.Post(cr.replace)
 	}
 	cr.slots.settle(ctx)
+}
+
+// replace has the oldest member leave and another come. When all who are left are still coming there is nobody to replace.
+func (cr *crowd) replace() {
+	for len(cr.members) > 0 {
+		oldest := cr.members[0]
+		cr.members = cr.members[1:]
+		if oldest.role != nil {
+			oldest.leave()
+			cr.dial()
+			return
+		}
+	}
+	cr.slots.free()
 }
 
 // recount has what is received counted from now on.

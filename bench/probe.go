@@ -23,9 +23,12 @@ type probe struct {
 	source   string // as of server.Source
 	stranger string // the name of a process that does not listen where the target is
 
-	mu   sync.Mutex // of what follows: glances come from the recorder's goroutine, looks from the scenario's
-	read time.Time
-	last process // by the metrics, which are asked for once a second: that is work for the server too
+	// Of glances, by mu, since they come from the recorder's goroutine and the scenario's: the metrics are asked for once a
+	// second, as that is work for the server, too.
+	mu    sync.Mutex
+	asked time.Time
+	read  time.Time // last
+	last  process
 }
 
 // newProbe takes the first look.
@@ -63,30 +66,31 @@ func (p *probe) look(ctx context.Context, into *process) (err error) {
 	return nil
 }
 
-// glance takes a quick look, and tells whether there was anything to see.
-func (p *probe) glance() (process, bool) {
+// glance takes a quick look, and tells when what it shows was so; the zero Time when there is nothing to see.
+func (p *probe) glance() (process, time.Time) {
 	switch p.source {
 	case "proc":
+		at := time.Now()
 		now, err := readProcess(p.pid)
 		if err != nil {
-			return now, false
+			return now, time.Time{}
 		}
 		if cpu, err := serverTime(p.pid); err == nil {
 			now.CPU = cpu.Seconds() // finer than the ticks of stat
 		}
-		return now, true
+		return now, at
 	case "metrics":
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if time.Since(p.read) >= time.Second {
+		if at := time.Now(); at.Sub(p.asked) >= time.Second {
+			p.asked = at
 			if now, ok := p.metrics(context.Background()); ok {
-				p.last = now
+				p.last, p.read = now, at
 			}
-			p.read = time.Now()
 		}
-		return p.last, true
+		return p.last, p.read
 	}
-	return process{}, false
+	return process{}, time.Time{}
 }
 
 // figures returns nil when the last look saw nothing.

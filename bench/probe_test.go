@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,14 +52,41 @@ func TestProbeReadsMetrics(t *testing.T) {
 		t.Errorf("the server is %+v; want %+v", who, want)
 	}
 	want := process{Resident: 12345678, Files: 42, CPU: 12.5, Threads: 7}
-	if now, ok := p.glance(); !ok || now != want {
-		t.Errorf("a glance shows %+v, %v; want %+v", now, ok, want)
+	if now, at := p.glance(); at.IsZero() || now != want {
+		t.Errorf("a glance shows %+v, %v; want %+v", now, at, want)
 	}
 	if want.Goroutines = 9; p.Before != want {
 		t.Errorf("the first look shows %+v; want %+v", p.Before, want)
 	}
 	if p, who := look(""); who != (server{}) || p.Before != (process{}) {
 		t.Errorf("of a server that does not say, %+v, %+v", who, p.Before)
+	}
+}
+
+// Metrics are asked for less often than the recorder looks: what the server used in a second is not that of one look.
+func TestSeriesOfMetrics(t *testing.T) {
+	var cpu atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "process_cpu_seconds_total %d\nprocess_resident_memory_bytes 1\n", cpu.Load())
+	}))
+	defer s.Close()
+	to, err := resolve(t.Context(), &options{url: s.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newProbe(t.Context(), 0, to, &server{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &recorder{began: time.Now(), probe: p, bar: &progress{}, columns: map[string]int{}}
+	r.look()
+	const ago = 10 * time.Second
+	p.asked, r.seen = p.asked.Add(-ago), r.seen.Add(-ago)
+	cpu.Store(5)
+	r.look()
+	r.look()
+	if got := r.series.column("server_cores").Values; len(got) != 3 || got[0] != 0 || got[1] <= 0 || got[1] > 0.5 || got[2] != got[1] {
+		t.Errorf("5 s of CPU time in 10 s and a little more are %v cores", got)
 	}
 }
 

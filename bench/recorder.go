@@ -38,13 +38,15 @@ type recorder struct {
 	series  series
 	columns map[string]int // where each is in the series
 	last    glance
+	seen    time.Time // when the server was, last
+	server  float64   // its CPU seconds then
 }
 
 // glance is what is seen at one moment and turned into rates.
 type glance struct {
-	at           time.Time
-	count        int64
-	self, server float64 // CPU seconds
+	at    time.Time
+	count int64
+	self  float64 // CPU seconds
 }
 
 func newRecorder(sc *scenario, p *probe, o *options, bar *progress) *recorder {
@@ -119,28 +121,25 @@ func (r *recorder) look() {
 	now := glance{at: time.Now(), count: r.count.Load()}
 	self, _ := processorTime(unix.CLOCK_PROCESS_CPUTIME_ID)
 	now.self = self.Seconds()
-	server, known := r.probe.glance()
-	now.server = server.CPU
 
 	r.series.At = append(r.series.At, now.at.Sub(r.began).Seconds())
-	first := r.last.at.IsZero()
-	rate := func(now, before float64, seconds float64) float64 {
-		if first || seconds <= 0 {
+	rate := func(now, before float64, at, since time.Time) float64 {
+		if since.IsZero() || !at.After(since) {
 			return 0
 		}
-		return (now - before) / seconds
+		return (now - before) / at.Sub(since).Seconds()
 	}
-	seconds := now.at.Sub(r.last.at).Seconds()
-	perSecond := rate(float64(now.count), float64(r.last.count), seconds)
+	perSecond := rate(float64(now.count), float64(r.last.count), now.at, r.last.at)
 	open := r.connections.Load()
 	r.put("connections", "", float64(open))
 	r.put(r.counts+"_per_s", "1/s", perSecond)
 	r.put("worst_us", "us", float64(r.worst.Swap(0)/1000))
-	r.put("bench_cores", "cores", rate(now.self, r.last.self, seconds))
+	r.put("bench_cores", "cores", rate(now.self, r.last.self, now.at, r.last.at))
 	resident, _ := memorySelf()
 	r.put("bench_resident_bytes", "bytes", float64(resident))
-	if known {
-		r.put("server_cores", "cores", rate(now.server, r.last.server, seconds))
+	if server, at := r.probe.glance(); at.After(r.seen) { // else what it was
+		r.put("server_cores", "cores", rate(server.CPU, r.server, at, r.seen))
+		r.seen, r.server = at, server.CPU
 		r.put("server_resident_bytes", "bytes", float64(server.Resident))
 		r.put("server_open_files", "", float64(server.Files))
 	}

@@ -79,7 +79,8 @@ func playStorm(ctx context.Context, g *rig) error {
 	g.run.Connections = &connections{Role: "connect", Wanted: s.dialed, Opened: s.in, Failed: s.failed, Lost: s.lost, Reasons: s.reasons,
 		OpenSeconds: g.meter.seconds()}
 	if s.in == 0 {
-		return fmt.Errorf("nobody got in: %s", strings.Join(slices.Sorted(maps.Keys(s.reasons)), "; "))
+		why := strings.Join(slices.Sorted(maps.Keys(s.reasons)), "; ")
+		return fmt.Errorf("nobody got in: %s", cmp.Or(why, "the server answers nobody"))
 	}
 	g.cost(int64(s.in), "connect", "connects")
 	g.figure("connects", float64(s.in), "", "more")
@@ -101,8 +102,8 @@ func playStorm(ctx context.Context, g *rig) error {
 func (s *stormy) cleared(ctx context.Context) {
 	const step = 20 * time.Millisecond
 	for {
-		now, ok := s.probe.glance()
-		if !ok || now.Files <= s.probe.Before.Files || !sleepUntil(ctx, time.Now().Add(step)) {
+		now, at := s.probe.glance()
+		if at.IsZero() || now.Files <= s.probe.Before.Files || !sleepUntil(ctx, time.Now().Add(step)) {
 			return
 		}
 	}

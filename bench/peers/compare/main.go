@@ -85,6 +85,13 @@ func parse() (*options, error) {
 	if !slices.Contains(o.servers, "raw") {
 		o.servers = append(list{"raw"}, o.servers...)
 	}
+	if o.json != "" { // first: a wrong name must not cost all the rounds
+		file, err := os.OpenFile(o.json, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, fmt.Errorf("-json: %w", err)
+		}
+		file.Close()
+	}
 	for _, tool := range []string{"taskset", "cc", "go"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return nil, fmt.Errorf("%s is missing: on Debian install util-linux (taskset) and gcc libc6-dev (cc)", tool)
@@ -137,7 +144,7 @@ func run(ctx context.Context) error {
 				m, err := measure(ctx, o, b, s, sc, dir)
 				if ctx.Err() != nil {
 					r.print(os.Stdout) // what there is
-					return errors.New("interrupted")
+					return errors.Join(errors.New("interrupted"), r.write(o.json))
 				}
 				if err != nil {
 					fmt.Fprintf(os.Stderr, "round %d, %s, %s: %v\n", round+1, sc.name, name, err)
