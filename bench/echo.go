@@ -54,8 +54,8 @@ func playEcho(ctx context.Context, g *rig) error {
 
 	e.crowd.figures()
 	missing := e.unanswered + e.inFlight
-	if e.latency.count() == 0 {
-		return errors.Join(errors.New("no message came back"), e.crowd.err())
+	if g.meter.begun.at.IsZero() {
+		return errors.Join(errors.New("the measurement did not begin"), e.crowd.err())
 	}
 	g.cost(e.messages, "message", "messages")
 	g.figure("messages", float64(e.messages), "", "")
@@ -67,8 +67,11 @@ func playEcho(ctx context.Context, g *rig) error {
 		g.times(e.latency.times("latency", "closed loop: from the reading of the echo before, which sends the next message, until its echo was read"))
 	}
 	g.times(e.crowd.handshake())
-	if missing > 0 {
+	switch {
+	case missing > 0:
 		return errors.Join(fmt.Errorf("%d messages were not answered", missing), e.crowd.err())
+	case e.messages == 0:
+		return errors.Join(errors.New("no message came back while that was measured: measure for longer (-d)"), e.crowd.err())
 	}
 	return e.crowd.err()
 }
@@ -130,10 +133,20 @@ func (e *echoer) run(ctx context.Context, warmup, length time.Duration) {
 	if !e.ring(ctx, &at, from) {
 		return
 	}
+	begun := make(chan struct{})
 	e.loop.Post(func() {
 		e.begin()
 		e.at = counting
+		close(begun)
 	})
+	if e.step == 0 { // no schedule: it lasts as long from when it has begun, however late the loop got to that
+		select {
+		case <-begun:
+		case <-ctx.Done():
+			return
+		}
+		to = time.Now().Add(length)
+	}
 	if !e.ring(ctx, &at, to) {
 		return
 	}
