@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"roverd/netpoll"
 )
 
 // runScenario runs one without a warm-up, which must succeed.
@@ -64,6 +67,52 @@ func TestDriveMeasuresTheDelay(t *testing.T) {
 	}
 	if s := got.measured("read_to_line"); s.Count != 50 || s.Max != 42 {
 		t.Errorf("the server said 42 us 50 times, bench %+v", s)
+	}
+}
+
+// hog keeps the drivers' loop busy after each command: the reply lies there meanwhile.
+type hog struct{ loop *netpoll.Loop }
+
+func (h hog) sending() {
+	h.loop.Post(func() {
+		for began := time.Now(); time.Since(began) < 10*time.Millisecond; {
+		}
+	})
+}
+
+func (hog) replied(reply, command) {}
+
+// When it is bench that keeps a reply waiting, it says so.
+func TestDriveTellsThatItReadLate(t *testing.T) {
+	o, err := parseOptions(&drive, []string{"-rate", "50", "-warmup", "0s", "-d", "400ms", (&fake{}).serve(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := resolve(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hogged := &scenario{name: "drive", counts: "commands", play: func(ctx context.Context, g *rig) error {
+		d, err := g.newDrivers(1)
+		if err != nil {
+			return err
+		}
+		d.follower = hog{d.loop}
+		d.connect(ctx)
+		d.drive(ctx, o.rate, o.warmup, o.length, g.begin, g.end)
+		g.close()
+		d.times()
+		return nil
+	}}
+	got, err := perform(t.Context(), hogged, o, to, &server{}, &progress{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := got.measured(readingLateness)
+	if l.Count != 20 || l.Max < 8000 || !slices.ContainsFunc(got.Marks, func(m mark) bool {
+		return strings.Contains(m.Text, "late to read replies") && slices.Equal(m.Of, []string{commandToAck})
+	}) {
+		t.Errorf("reading lateness %+v, marks %+v; want 20 of up to 9 ms or more, and the acknowledgements marked", l, got.Marks)
 	}
 }
 
