@@ -83,7 +83,7 @@ func (cr *crowd) churn(ctx context.Context, rate float64, length time.Duration) 
 	cr.slots.settle(ctx)
 }
 
-// replace has the oldest member leave and another come. When all who are left are still coming there is nobody to replace.
+// replace has the oldest member leave and another come. When all are still coming there is nobody to replace.
 func (cr *crowd) replace() {
 	for len(cr.members) > 0 {
 		oldest := cr.members[0]

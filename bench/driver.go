@@ -71,8 +71,8 @@ type command struct {
 }
 
 // newDrivers makes n drivers on a loop of their own: else the time to read the crowd's states would be in what they
-// measure. With a processor fewer Go's scheduler would have that loop wait for the crowd's, for up to ten milliseconds;
-// now the kernel shares the processors out among the two, and it prefers who has slept.
+// measure. With too few processors Go's scheduler would have that loop wait for the crowd's, for up to ten milliseconds.
+// So Go is given enough, and it is the kernel that shares out those of the machine, which prefers who has slept.
 func (g *rig) newDrivers(n int) (*drivers, error) {
 	loop, err := g.newLoop()
 	if err != nil {

@@ -3,11 +3,11 @@
 // The files: options.go, target.go, http.go and limits.go read the command line and say what can't be. rig.go is what
 // each run stands on, recorder.go and progress.go look at it as it goes. client.go is one connection, crowd.go many,
 // driver.go those that drive, and pulse.go tells how late they hear; idle.go, watch.go, drive.go, echo.go, broadcast.go,
-// slow.go, storm.go, failsafe.go and soak.go are the scenarios. probe.go and meter.go look at the server's process, machine.go at where bench runs, marks.go
-// says what can't be believed; report.go is what was found, table.go prints it, outputs.go writes it. page.go is the
-// report as a page, of what sections.go, timeline.go and memory.go choose, and plot.go and scale.go draw. compare.go
-// compares two reports; plotfile.go and rivals.go draw plots into files. The directory peers has other servers, and a
-// program that compares them with roverd.
+// slow.go, storm.go, failsafe.go and soak.go are the scenarios. probe.go and meter.go look at the server's process,
+// machine.go at where bench runs, marks.go says what can't be believed; report.go is what was found, table.go prints it,
+// outputs.go writes it. page.go is the report as a page, of what sections.go, timeline.go and memory.go choose, and
+// plot.go and scale.go draw. compare.go compares two reports; plotfile.go and rivals.go draw plots into files. The
+// directory peers has other servers, and a program that compares them with roverd.
 package main
 
 import (

@@ -231,12 +231,13 @@ func listens(pid int, port uint16) bool {
 		link, _ := os.Readlink(dir + "fd/" + file.Name())
 		sockets[link] = true
 	}
+	there := fmt.Sprintf(":%04X", port)
 	for _, table := range []string{"net/tcp", "net/tcp6"} {
 		text, _ := os.ReadFile(dir + table)
 		for line := range strings.Lines(string(text)) {
 			const local, state, inode = 1, 3, 9
 			f := strings.Fields(line)
-			if len(f) > inode && f[state] == "0A" && strings.HasSuffix(f[local], fmt.Sprintf(":%04X", port)) && sockets["socket:["+f[inode]+"]"] {
+			if len(f) > inode && f[state] == "0A" && strings.HasSuffix(f[local], there) && sockets["socket:["+f[inode]+"]"] {
 				return true
 			}
 		}
@@ -244,8 +245,8 @@ func listens(pid int, port uint16) bool {
 	return false
 }
 
-// memorySelf is what bench itself has resident, in bytes, and what of it is anonymous: the pages of the program's file come
-// and go as the kernel likes (proc_pid_statm(5): resident and shared, in pages).
+// memorySelf is what bench itself has resident, in bytes, and what of it is anonymous: the pages of the program's file
+// come and go as the kernel likes (proc_pid_statm(5): resident and shared, in pages).
 func memorySelf() (resident, anonymous int64) {
 	fields := strings.Fields(firstLine("/proc/self/statm"))
 	if len(fields) < 3 {

@@ -36,8 +36,8 @@ func newPulse(loop *netpoll.Loop) (*pulse, error) {
 // start has it beat from now on; it may do so already.
 func (p *pulse) start() {
 	if p.next.IsZero() {
+		p.next = time.Now().Add(beat) // no later than the kernel's
 		p.set(beat)
-		p.next = time.Now().Add(beat)
 	}
 }
 
@@ -65,8 +65,8 @@ func (p *pulse) lateness(at time.Time) time.Duration {
 
 func (p *pulse) Data(*netpoll.Conn, []byte) {
 	now := time.Now()
-	if p.next.IsZero() || now.Before(p.next) {
-		return // of before it was stopped
+	if p.next.IsZero() {
+		return // it was stopped after this beat
 	}
 	p.heard, p.late = now, now.Sub(p.next)
 	p.next = p.next.Add(now.Sub(p.next).Truncate(beat) + beat)

@@ -137,10 +137,10 @@ type series struct {
 	Phases []stretch `json:"phases"` // in order: "open", "warmup", "measure", "end"; those that took place
 	At     []float64 `json:"at_s"`   // seconds since the run's start
 	// Columns that may be there: "connections"; "messages_per_s" (or what the scenario counts: "commands_per_s",
-	// "deliveries_per_s"), since the look before; "server_cores", "bench_cores", likewise (a
-	// server's metrics are asked for once a second only);
-	// "server_resident_bytes", "server_open_files", "bench_resident_bytes"; "worst_us", the longest time of the first
-	// of the run's Times since the look before (0 when there was none).
+	// "deliveries_per_s"), since the look before; "server_cores", "bench_cores", since the look before (a server's metrics
+	// are asked for once a second, and are the same in between); "server_resident_bytes", "server_open_files",
+	// "bench_resident_bytes"; "worst_us", the longest time of the first of the run's Times since the look before (0 when
+	// there was none).
 	Columns []column `json:"columns"`
 }
 
