@@ -119,6 +119,7 @@ func TestDriveTellsThatItReadLate(t *testing.T) {
 // A stall must be felt by all commands whose time falls into it. A tool that waits for one reply before it sends the
 // next command would find a single slow one.
 func TestDriveFeelsAStall(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	f := &fake{delay: time.Millisecond, stallAt: 50, stall: 300 * time.Millisecond}
 	got := runDrive(t, "-rate", "100", "-d", "2s", f.serve(t))
 	l := got.measured("command_to_ack")

@@ -61,6 +61,7 @@ func TestInterruptedEchoReports(t *testing.T) {
 
 // The open loop must feel a stall as TestDriveFeelsAStall says.
 func TestEchoOpenLoopFeelsAStall(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	f := &fake{echo: true, delay: time.Millisecond, stallAt: 50, stall: 300 * time.Millisecond}
 	got := runEcho(t, "-n", "1", "-rate", "100", "-d", "2s", f.serve(t))
 	figures{"unanswered": 0}.check(t, got)

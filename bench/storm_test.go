@@ -20,6 +20,7 @@ func TestStormMeasuresConnecting(t *testing.T) {
 
 // A server that is stalled must be felt by all who wanted in while it was.
 func TestStormFeelsAStall(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	f := &fake{upgraded: func(n int, _ net.Conn) {
 		if n == 50 {
 			time.Sleep(300 * time.Millisecond) // with the lock that each upgrade takes

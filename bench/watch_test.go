@@ -68,6 +68,7 @@ func TestMissedStates(t *testing.T) {
 // Of three states two are not sent: what they tell comes with the third, later. A tool that looked at what arrives alone
 // would not notice.
 func TestWatchFeelsSkips(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	f := fakeCar(time.Millisecond, func(i int) bool { return i%3 != 2 })
 	got := runScenario(t, "watch", "-n", "4", "-rate", "20", "-d", "1500ms", f.serve(t))
 	d, age := got.measured("delivery"), got.measured("age")
@@ -81,6 +82,7 @@ func TestWatchFeelsSkips(t *testing.T) {
 }
 
 func TestWatchFeelsAStall(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	f := fakeCar(time.Millisecond, nil)
 	f.stallAt, f.stall = 50, 300*time.Millisecond
 	got := runScenario(t, "watch", "-n", "3", "-rate", "100", "-d", "2s", f.serve(t))
@@ -115,7 +117,9 @@ func TestWatchWhereSomebodyElseDrives(t *testing.T) {
 // A server that gives up who does not read.
 func TestSlowReaders(t *testing.T) {
 	f := fakeCar(0, nil)
+	greet := f.upgraded
 	f.upgraded = func(n int, conn net.Conn) {
+		greet(n, conn)
 		if n > 11 { // a driver and ten viewers come first
 			time.AfterFunc(100*time.Millisecond, func() { conn.(*net.TCPConn).CloseWrite() })
 		}
@@ -148,7 +152,9 @@ func TestSlowReadersTrickle(t *testing.T) {
 	taken := make(chan int, 1)
 	f := fakeCar(0, nil)
 	f.deaf = 3 // what would wait for it would hold up the others
+	greet := f.upgraded
 	f.upgraded = func(n int, conn net.Conn) {
+		greet(n, conn)
 		if n != 3 {
 			return
 		}
