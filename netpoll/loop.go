@@ -247,6 +247,9 @@ func (l *Loop) reap() {
 
 // register makes a non-blocking descriptor a connection.
 func (l *Loop) register(fd int, events uint16) (*Conn, error) {
+	if l.stopped { // the last Closed may want to dial; nobody would close that connection (only this goroutine sets stopped)
+		return nil, ErrLoopClosed
+	}
 	slot := uint32(len(l.conns))
 	if n := len(l.free); n > 0 {
 		slot = l.free[n-1]

@@ -2,9 +2,7 @@ package netpoll
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -381,60 +379,5 @@ func TestPanicEndsTheLoopOnly(t *testing.T) {
 	}
 	if _, err := io.ReadAll(peer); err != nil {
 		t.Errorf("the peer's end: %v", err)
-	}
-}
-
-// A random schedule of everything at once, by two loops that talk to each other: every connection that opened is
-// closed once, nothing leaks, and -race stays silent.
-func TestRandomSchedule(t *testing.T) {
-	for seed := range uint64(20) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			rnd := rand.New(rand.NewPCG(seed, 1))
-			l := newTestLoop(t, Config{Tick: time.Millisecond})
-			var recs []*recorder
-			var peers sync.WaitGroup
-			for range 60 {
-				r := newRecorder()
-				recs = append(recs, r)
-				finish, size := rnd.IntN(4) == 0, rnd.IntN(100_000)
-				r.onData = func(c *Conn, p []byte) {
-					switch {
-					case finish:
-						c.Finish()
-					case len(r.data) > size:
-						c.Close(nil)
-					default:
-						c.Write(p)
-						c.Write(p)
-						c.SetDeadline(time.Duration(size%5) * time.Millisecond)
-					}
-				}
-				r.onExpired = func(c *Conn) { c.Write([]byte("late")) }
-				c, peer := pair(t, l, unix.SOCK_STREAM, r)
-				on(t, l, func() { unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096) })
-				switch rnd.IntN(4) {
-				case 0:
-					peer.Close()
-				case 1: // reads nothing, and goes
-					peer.Write(make([]byte, rnd.IntN(10_000)))
-					peer.Close()
-				case 2:
-					peers.Go(func() { io.Copy(io.Discard, peer) })
-					peers.Go(func() { peer.Write(make([]byte, size)); unix.Shutdown(int(peer.Fd()), unix.SHUT_WR) })
-				case 3:
-					on(t, l, func() { c.Write(make([]byte, size)); c.Finish() })
-				}
-			}
-			l.Close()
-			peers.Wait()
-			if l.backlog != 0 {
-				t.Errorf("%d bytes of backlog are left of nobody", l.backlog)
-			}
-			for i, r := range recs {
-				if r.closed != 1 {
-					t.Errorf("connection %d was closed %d times", i, r.closed)
-				}
-			}
-		})
 	}
 }
