@@ -259,10 +259,6 @@ func (ru *rush) pileUp(clients *sync.WaitGroup) {
 
 // runOut has clients come while there is no descriptor for them but those that others give back meanwhile.
 func (ru *rush) runOut(clients *sync.WaitGroup) {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		ru.t.Fatal(err)
-	}
 	var fds [64]int
 	for i := range fds {
 		var err error
@@ -270,14 +266,7 @@ func (ru *rush) runOut(clients *sync.WaitGroup) {
 			ru.t.Fatal(err)
 		}
 	}
-	free, err := unix.FcntlInt(uintptr(fds[0]), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		ru.t.Fatal(err)
-	}
-	unix.Close(free)
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free), Max: limit.Max}); err != nil {
-		ru.t.Fatal(err)
-	}
+	enough := scarce(ru.t, 0)
 	sa, _ := sockaddr(ru.at)
 	all := ru.came.Load() + int64(len(fds))
 	for _, fd := range fds {
@@ -286,9 +275,7 @@ func (ru *rush) runOut(clients *sync.WaitGroup) {
 	for len(ru.ranOut) == 0 && ru.came.Load() < all {
 		runtime.Gosched()
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		ru.t.Fatal(err)
-	}
+	enough()
 	for _, fd := range fds {
 		client := os.NewFile(uintptr(fd), "client")
 		clients.Go(func() {
