@@ -84,10 +84,10 @@ type Loop struct {
 	close sync.Once
 
 	// Owned by the loop's goroutine.
-	conns     []*Conn       // by slot
-	due       []uint32      // by slot: the tick at which the connection expires, 0 for never
-	free      []uint32      // slots
-	drained   chan struct{} // Drain waits for it
+	conns     []*Conn         // by slot
+	due       []uint32        // by slot: the tick at which the connection expires, 0 for never
+	free      []uint32        // slots
+	drained   []chan struct{} // those who wait in Drain
 	events    []unix.EpollEvent
 	firsts    [passEvery]unix.EpollEvent
 	preferred int      // connections in first
@@ -239,8 +239,10 @@ func (l *Loop) reap() {
 		}
 	}
 	l.closing = l.closing[:0]
-	if l.drained != nil && len(l.free) == len(l.conns) {
-		close(l.drained)
+	if len(l.drained) > 0 && len(l.free) == len(l.conns) {
+		for _, drained := range l.drained {
+			close(drained)
+		}
 		l.drained = nil
 	}
 }
@@ -451,7 +453,7 @@ func (l *Loop) warn(err error) {
 // It must not be called on the loop's own goroutine.
 func (l *Loop) Drain(ctx context.Context) {
 	drained := make(chan struct{})
-	if !l.Post(func() { l.drained = drained }) {
+	if !l.Post(func() { l.drained = append(l.drained, drained) }) {
 		return
 	}
 	select {

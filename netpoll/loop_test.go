@@ -343,6 +343,31 @@ func TestDeadlinesOfACrowd(t *testing.T) {
 	}
 }
 
+// When the deadlines of a crowd pass all at once, who is preferred does not wait for the last of them.
+func TestPreferredPassDeadlines(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	expired := 0
+	for range 100 {
+		r := newRecorder()
+		r.onExpired = func(*Conn) { expired++ }
+		c, _ := pair(t, l, unix.SOCK_STREAM, r)
+		on(t, l, func() { c.SetDeadline(time.Second) })
+	}
+	r := newRecorder()
+	before := -1
+	r.onData = func(*Conn, []byte) { before = expired }
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	on(t, l, func() {
+		c.Prefer(true)
+		peer.Write([]byte("x"))
+		l.start = l.start.Add(-time.Hour)
+		l.sweep(0)
+		if expired != 100 || before < 0 || before > 2*passEvery {
+			t.Errorf("%d expired, %d of them before the preferred was served", expired, before)
+		}
+	})
+}
+
 func TestDrain(t *testing.T) {
 	l := newTestLoop(t, Config{})
 	r := newRecorder()
@@ -350,10 +375,15 @@ func TestDrain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	l.Drain(ctx) // a connection is open: it waits for ctx only
-	drained := make(chan struct{})
-	go func() { defer close(drained); l.Drain(t.Context()) }()
+	var drained sync.WaitGroup
+	for range 2 {
+		drained.Go(func() { l.Drain(t.Context()) })
+	}
+	for waiting := 0; waiting < 3; { // with the one that has given up
+		on(t, l, func() { waiting = len(l.drained) })
+	}
 	peer.Close()
-	wait(t, drained, "Drain")
+	drained.Wait()
 	l.Drain(t.Context()) // there is none: it returns at once
 	l.Close()
 	l.Drain(t.Context())
