@@ -1,6 +1,7 @@
 package netpoll
 
 import (
+	"bytes"
 	"cmp"
 	"io"
 	"net/netip"
@@ -26,7 +27,8 @@ type Handler interface {
 	// Expired tells that the deadline has passed; it is then no longer set.
 	Expired(c *Conn)
 	// Closed is the last event and comes exactly once. It runs at the end of the loop's turn, never inside a call
-	// of Close. The error is nil after Finish, io.EOF when the peer closed, what Close was given, or the socket's.
+	// of Close. The error is nil after Finish, unless the connection breaks before the last bytes have gone; io.EOF
+	// when the peer closed, what Close was given, or the socket's.
 	Closed(c *Conn, err error)
 }
 
@@ -58,6 +60,7 @@ type Conn struct {
 // rest stands apart from the connection because hardly any has one: it is what makes a Conn 48 bytes.
 type rest struct {
 	bytes []byte
+	gone  int // bytes that stood before them, and still take their memory
 	// After Finish:
 	until uint32 // the tick by which they must have gone
 	owed  int    // what the peer had yet to take when that was last looked at, see Conn.owed
@@ -240,9 +243,14 @@ func (c *Conn) flush() {
 		return
 	}
 	c.loop.backlog -= n
-	if c.rest.bytes = c.rest.bytes[n:]; len(c.rest.bytes) == 0 {
+	r := c.rest
+	r.bytes, r.gone = r.bytes[n:], r.gone+n
+	switch {
+	case len(r.bytes) == 0:
 		c.rest, c.paused = nil, false
 		c.watch()
+	case r.gone > len(r.bytes): // give back their memory, while copying costs no more than they did
+		r.bytes, r.gone = bytes.Clone(r.bytes), 0
 	}
 }
 
@@ -393,7 +401,7 @@ func (c *Conn) linger() bool {
 }
 
 // owed returns how much the peer has yet to take from us and from the kernel. (When the kernel takes more from us is
-// not enough to go by: it does so by the third of its buffer, which is megabytes.)
+// not enough to go by: it does so by the third of its buffer.)
 func (c *Conn) owed() int {
 	n, _ := unix.IoctlGetInt(int(c.fd), unix.SIOCOUTQ) // tcp(7)
 	return n + c.Backlog()

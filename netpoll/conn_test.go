@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -72,6 +73,33 @@ func TestLeftoversAreSentInOrder(t *testing.T) {
 			t.Errorf("drained %d times, watched for %#x", r.drained, c.events)
 		}
 	})
+}
+
+// Memory is given back as the peer takes what it is owed, not only when it has all: Backlog is what a connection costs.
+func TestLeftoversGiveBackMemory(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	const size = 32 << 20
+	c, peer := pair(t, l, unix.SOCK_STREAM, newRecorder())
+	on(t, l, func() { c.Write(make([]byte, size)) })
+	left := size
+	for left > size/16 {
+		n, err := peer.Read(make([]byte, 1<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left -= n; left <= size/16 {
+			on(t, l, func() {
+				if !c.Blocked() {
+					t.Error("nothing is left, so the test shows nothing")
+				}
+			})
+		}
+	}
+	runtime.GC()
+	var mem runtime.MemStats
+	if runtime.ReadMemStats(&mem); mem.HeapAlloc > size/2 {
+		t.Errorf("the heap has %d bytes for %d", mem.HeapAlloc, left)
+	}
 }
 
 // A paused connection is not read while its peer does not take what it has coming, and is read again when it has.
