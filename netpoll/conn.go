@@ -301,6 +301,9 @@ func (c *Conn) Prefer(yes bool) {
 	}
 }
 
+// Preferred tells whether the connection's events pass those of the others.
+func (c *Conn) Preferred() bool { return c.preferred }
+
 // set returns the epoll set that watches the connection.
 func (c *Conn) set() int {
 	if c.preferred {
@@ -398,6 +401,16 @@ func (c *Conn) linger() bool {
 	c.rest.owed = owed
 	c.expireAt(min(c.loop.after(lingerTime), c.rest.until))
 	return true
+}
+
+// Abandon closes those that Finish is ending while the last bytes have yet to be taken: for when memory is short. It
+// belongs to the loop's goroutine.
+func (l *Loop) Abandon() {
+	for _, c := range l.conns {
+		if c != nil && c.state == finishing && c.rest != nil {
+			c.Close(nil)
+		}
+	}
 }
 
 // owed returns how much the peer has yet to take from us and from the kernel. (When the kernel takes more from us is
