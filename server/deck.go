@@ -251,7 +251,7 @@ func (d *deck) shed() {
 	for l := range d.lines {
 		look(l)
 	}
-	if owed <= most { // the rest is owed to drivers, and by /echo
+	if owed <= most { // the rest is owed to drivers, or to clients of /echo
 		d.shedInVain = time.Now()
 		return
 	}
