@@ -64,6 +64,9 @@ func (a *Acceptor) Accept(ln *Listener, l *Loop, open func(*Conn, netip.AddrPort
 }
 
 func (a *Acceptor) accept(ln *Listener, l *Loop, open func(*Conn, netip.AddrPort) Handler) {
+	if a.reserve < 0 {
+		a.openReserve()
+	}
 	a.batch = a.batch[:0]
 	for range acceptSize {
 		fd, errno := accept(ln.fd, &a.peer)
@@ -89,6 +92,7 @@ func (a *Acceptor) accept(ln *Listener, l *Loop, open func(*Conn, netip.AddrPort
 	}
 }
 
+// openReserve tries to have the reserve. Somebody may be quicker: then it is tried again with the next connection.
 func (a *Acceptor) openReserve() {
 	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -97,13 +101,13 @@ func (a *Acceptor) openReserve() {
 	a.reserve = fd
 }
 
-// refuse closes connections that wait to be accepted when no descriptor is left for them: else they would hang, and
-// keep the listener readable. The reserve is what it accepts them with.
+// refuse closes the connections that wait to be accepted when no descriptor is left for them: else they would hang, and
+// keep the listener readable. The reserve is what it accepts them with, one after the other.
 func (a *Acceptor) refuse(ln *Listener) {
 	if a.reserve >= 0 {
 		unix.Close(a.reserve)
 	}
-	for range acceptSize {
+	for range backlog { // not for ever: others may come as fast
 		fd, errno := accept(ln.fd, &a.peer)
 		if errno != 0 {
 			break

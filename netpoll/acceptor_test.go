@@ -167,8 +167,72 @@ func TestListenDualStack(t *testing.T) {
 	}
 }
 
-// With no descriptor left the loop says so, refuses who waits, pauses instead of spinning, and takes the next one when
-// there are descriptors again.
+// scarce leaves this process n descriptors to open, until the function that it returns is called.
+func scarce(t *testing.T, n int) (enough func()) {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	var free []int // the lowest, as the kernel takes them
+	for range n + 1 {
+		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		free = append(free, fd)
+	}
+	for _, fd := range free {
+		unix.Close(fd)
+	}
+	set := func(most uint64) {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: most, Max: limit.Max}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(uint64(free[n]))
+	return func() { set(limit.Cur) }
+}
+
+// sockets returns n of them, closed when the test ends; what is read from them waits only so long.
+func sockets(t *testing.T, n int) (fds []int) {
+	t.Helper()
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 20}); err != nil {
+			t.Fatal(err)
+		}
+		fds = append(fds, fd)
+	}
+	return fds
+}
+
+func connect(t *testing.T, at netip.AddrPort, fds ...int) {
+	t.Helper()
+	sa, _ := sockaddr(at)
+	for _, fd := range fds {
+		if err := unix.Connect(fd, sa); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func wantClosed(t *testing.T, fds ...int) {
+	t.Helper()
+	for _, fd := range fds {
+		if n, err := unix.Read(fd, make([]byte, 1)); n > 0 || err != nil && err != unix.ECONNRESET {
+			t.Errorf("a connection reads %d bytes, %v; want it to be closed", n, err)
+			return
+		}
+	}
+}
+
+// With no descriptor left the acceptor says so, refuses all who wait, pauses instead of spinning, and takes the next one
+// when there are descriptors again.
 func TestDescriptorsRunOut(t *testing.T) {
 	all, err := Listen("127.0.0.1:0", 1)
 	if err != nil {
@@ -178,49 +242,16 @@ func TestDescriptorsRunOut(t *testing.T) {
 	l := newTestLoop(t, Config{})
 	a := newTestAcceptor(t, func(err error) { warned <- err })
 	accepted := make(chan struct{}, 1)
+	waiting := sockets(t, 3*acceptSize)
+	connect(t, all[0].Addr(), waiting...)
+	enough := scarce(t, 0)
 	if err := a.Accept(all[0], l, func(*Conn, netip.AddrPort) Handler { accepted <- struct{}{}; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	// Descriptors below the limit are filled up, so that the next one is refused.
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	lowered := unix.Rlimit{Cur: uint64(fd + 1), Max: limit.Max}
-	var fill []int
-	for {
-		null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil || null > fd {
-			unix.Close(null)
-			break
-		}
-		fill = append(fill, null)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lowered); err != nil {
-		t.Fatal(err)
-	}
-	sa, _ := sockaddr(all[0].Addr())
-	connectErr := unix.Connect(fd, sa)
-	warning := <-warned
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	for _, null := range fill {
-		unix.Close(null)
-	}
-	if connectErr != nil {
-		t.Fatal(connectErr)
-	}
-	if !errors.Is(warning, unix.EMFILE) {
+	wantClosed(t, waiting...)
+	enough()
+	if warning := <-warned; !errors.Is(warning, unix.EMFILE) {
 		t.Errorf("warned of %v", warning)
-	}
-	if n, err := unix.Read(fd, make([]byte, 1)); n > 0 || err != nil && err != unix.ECONNRESET {
-		t.Errorf("the connection that found no descriptor reads %d bytes, %v; want it to be closed", n, err)
 	}
 	next, err := net.Dial("tcp", all[0].Addr().String())
 	if err != nil {
@@ -231,4 +262,29 @@ func TestDescriptorsRunOut(t *testing.T) {
 	if len(warned) != 0 {
 		t.Errorf("%d more warnings: it did not pause", len(warned))
 	}
+}
+
+// An acceptor that could not have its reserve, or lost it to somebody quicker, has it again when there are descriptors.
+func TestReserveIsReplaced(t *testing.T) {
+	all, err := Listen("127.0.0.1:0", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newTestLoop(t, Config{})
+	fds := sockets(t, 2)
+	enough := scarce(t, 2) // for its epoll set and its eventfd
+	a := newTestAcceptor(t, func(error) {})
+	enough()
+	if a.reserve >= 0 {
+		t.Fatal("it has one from the beginning, so the test shows nothing")
+	}
+	if err := a.Accept(all[0], l, func(*Conn, netip.AddrPort) Handler { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	connect(t, all[0].Addr(), fds[0])
+	wantClosed(t, fds[0]) // by its handler
+	enough = scarce(t, 0)
+	defer enough()
+	connect(t, all[0].Addr(), fds[1])
+	wantClosed(t, fds[1])
 }

@@ -1,6 +1,7 @@
 package netpoll
 
 import (
+	"bytes"
 	"cmp"
 	"io"
 	"net/netip"
@@ -8,12 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
-
-// How long Finish waits for the peer.
-const (
-	lingerTime = 2 * time.Second  // to take some more of the last bytes, or to close behind them
-	finishTime = 30 * time.Second // to take all of them
 )
 
 // Handler receives the events of one connection, all on the goroutine of its loop.
@@ -26,7 +21,8 @@ type Handler interface {
 	// Expired tells that the deadline has passed; it is then no longer set.
 	Expired(c *Conn)
 	// Closed is the last event and comes exactly once. It runs at the end of the loop's turn, never inside a call
-	// of Close. The error is nil after Finish, io.EOF when the peer closed, what Close was given, or the socket's.
+	// of Close. The error is nil after Finish, unless the connection breaks before the last bytes have gone; io.EOF
+	// when the peer closed, what Close was given, or the socket's.
 	Closed(c *Conn, err error)
 }
 
@@ -58,6 +54,7 @@ type Conn struct {
 // rest stands apart from the connection because hardly any has one: it is what makes a Conn 48 bytes.
 type rest struct {
 	bytes []byte
+	gone  int // bytes that stood before them, and still take their memory
 	// After Finish:
 	until uint32 // the tick by which they must have gone
 	owed  int    // what the peer had yet to take when that was last looked at, see Conn.owed
@@ -240,9 +237,14 @@ func (c *Conn) flush() {
 		return
 	}
 	c.loop.backlog -= n
-	if c.rest.bytes = c.rest.bytes[n:]; len(c.rest.bytes) == 0 {
+	r := c.rest
+	r.bytes, r.gone = r.bytes[n:], r.gone+n
+	switch {
+	case len(r.bytes) == 0:
 		c.rest, c.paused = nil, false
 		c.watch()
+	case r.gone > len(r.bytes): // give back their memory, while copying costs no more than they did
+		r.bytes, r.gone = bytes.Clone(r.bytes), 0
 	}
 }
 
@@ -293,6 +295,9 @@ func (c *Conn) Prefer(yes bool) {
 	}
 }
 
+// Preferred tells whether the connection's events pass those of the others.
+func (c *Conn) Preferred() bool { return c.preferred }
+
 // set returns the epoll set that watches the connection.
 func (c *Conn) set() int {
 	if c.preferred {
@@ -338,65 +343,6 @@ func (c *Conn) Close(err error) {
 	}
 	c.state, c.rest = closed, nil
 	c.loop.closing = append(c.loop.closing, ending{c, err})
-}
-
-// Finish ends the connection once the peer has taken all that was written: it shuts down the sending side and waits,
-// for a bounded time, for the peer to close. (Closing at once while input is unread makes TCP send a reset, which can
-// destroy the last reply on its way; RFC 9112 section 9.6.) Data and Drained are not called any more.
-func (c *Conn) Finish() {
-	if c.state != open {
-		return
-	}
-	c.SetDeadline(lingerTime)
-	c.state = finishing
-	if c.loop.corked != c {
-		c.conclude()
-	}
-}
-
-// conclude takes Finish one step on: send the rest without reading, then shut down, then read to the end.
-func (c *Conn) conclude() {
-	if c.layered {
-		c.endLayer()
-	}
-	if c.state != closed {
-		c.watch()
-	}
-	if c.state == closed {
-		return
-	}
-	if c.rest != nil {
-		if c.rest.until == 0 {
-			c.rest.until, c.rest.owed = c.loop.after(finishTime), c.owed()
-		}
-		return
-	}
-	c.expireAt(c.loop.after(lingerTime))
-	c.state = shut
-	if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
-		c.Close(nil) // the peer has hung up already
-	}
-}
-
-// linger gives a peer more time that has taken some of the last bytes since lingerTime: it is slow, but there.
-func (c *Conn) linger() bool {
-	if c.rest == nil || c.loop.tick() >= c.rest.until {
-		return false
-	}
-	owed := c.owed()
-	if owed >= c.rest.owed {
-		return false
-	}
-	c.rest.owed = owed
-	c.expireAt(min(c.loop.after(lingerTime), c.rest.until))
-	return true
-}
-
-// owed returns how much the peer has yet to take from us and from the kernel. (When the kernel takes more from us is
-// not enough to go by: it does so by the third of its buffer, which is megabytes.)
-func (c *Conn) owed() int {
-	n, _ := unix.IoctlGetInt(int(c.fd), unix.SIOCOUTQ) // tcp(7)
-	return n + c.Backlog()
 }
 
 // Detach takes the connection out of the loop and returns its descriptor, still open and non-blocking, to the caller.

@@ -60,6 +60,9 @@ func (l *Loop) sweep(from int) {
 		l.corked = c
 		c.handler.Expired(c)
 		l.uncork()
+		if expired%passEvery == 0 {
+			l.Pass()
+		}
 	}
 	if to < len(l.due) {
 		l.Post(func() { l.sweep(to) })

@@ -1,16 +1,17 @@
-// Package netpoll is the reactor: a few event loops, each one goroutine, that serve any number of raw TCP sockets
-// without a goroutine, a net.Conn or a buffer per connection. It knows nothing of what travels over them; a [Layer] may
-// translate that, as TLS does.
+// Package netpoll is the reactor: a few event loops, each one goroutine, that serve any number of raw TCP sockets without
+// a goroutine, a net.Conn or a buffer per connection. It knows nothing of what travels over them; a [Layer] may translate
+// that, as TLS does.
 //
 // An [Acceptor] waits for new connections in the poller of github.com/mailru/easygo and hands them to the loops. A [Loop]
 // has an epoll set of its own for its connections (and one for those that are preferred), a wake-up eventfd for posted
-// work and a timerfd for deadlines. The kernel hands back a slot number with each event (epoll_ctl(2), epoll_data), so the
-// crowd costs no map entry, no closure and no lock. When nothing is ready, the loop's goroutine waits for the set itself, which is pollable, in Go's
-// own poller: a thread that blocked in epoll_wait instead would make the scheduler hand its processor over and take it
-// back at every sleep (four context switches a message for one, where messages are sparse).
+// work and a timerfd for deadlines. The kernel hands back a slot number with each event (epoll_ctl(2), epoll_data), so
+// the crowd costs no map entry, no closure and no lock. When nothing is ready, the loop's goroutine waits for the set
+// itself, which is pollable, in Go's own poller: a thread that blocked in epoll_wait instead would make the scheduler
+// hand its processor over and take it back at every sleep (four context switches a message for one, where messages are
+// sparse).
 //
-// [Loop.Post] may be called from any goroutine, [Loop.Drain] and [Loop.Close] from any but the loop's own, for which they
-// wait; all else of a loop belongs to its goroutine.
+// [Loop.Post] and [Loop.Adopt] may be called from any goroutine, [Loop.Drain] and [Loop.Close] from any but the loop's
+// own, for which they wait; all else of a loop belongs to its goroutine.
 package netpoll
 
 import (
@@ -18,7 +19,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -84,10 +84,10 @@ type Loop struct {
 	close sync.Once
 
 	// Owned by the loop's goroutine.
-	conns     []*Conn       // by slot
-	due       []uint32      // by slot: the tick at which the connection expires, 0 for never
-	free      []uint32      // slots
-	drained   chan struct{} // Drain waits for it
+	conns     []*Conn         // by slot
+	due       []uint32        // by slot: the tick at which the connection expires, 0 for never
+	free      []uint32        // slots
+	drained   []chan struct{} // those who wait in Drain
 	events    []unix.EpollEvent
 	firsts    [passEvery]unix.EpollEvent
 	preferred int      // connections in first
@@ -239,14 +239,19 @@ func (l *Loop) reap() {
 		}
 	}
 	l.closing = l.closing[:0]
-	if l.drained != nil && len(l.free) == len(l.conns) {
-		close(l.drained)
+	if len(l.drained) > 0 && len(l.free) == len(l.conns) {
+		for _, drained := range l.drained {
+			close(drained)
+		}
 		l.drained = nil
 	}
 }
 
 // register makes a non-blocking descriptor a connection.
 func (l *Loop) register(fd int, events uint16) (*Conn, error) {
+	if l.stopped { // the last Closed may want to dial; nobody would close that connection (only this goroutine sets stopped)
+		return nil, ErrLoopClosed
+	}
 	slot := uint32(len(l.conns))
 	if n := len(l.free); n > 0 {
 		slot = l.free[n-1]
@@ -298,59 +303,6 @@ func (l *Loop) runLater() {
 		l.laterRun[i] = nil
 	}
 }
-
-// arrival is a connection on its way into the loop.
-type arrival struct {
-	fd   int
-	from netip.AddrPort
-	open func(*Conn, netip.AddrPort) Handler
-	read []byte // what has been read from it already
-}
-
-// Adopt gives the loop the descriptor of a connection, which must be non-blocking: open is called for it as for one that
-// was accepted, and then its handler's Data with what has been read from it already. Any goroutine may call it.
-func (l *Loop) Adopt(fd int, from netip.AddrPort, read []byte, open func(*Conn, netip.AddrPort) Handler) {
-	l.arrive([]arrival{{fd, from, open, read}})
-}
-
-// arrive hands the loop connections. Any goroutine may call it.
-func (l *Loop) arrive(all []arrival) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.stopped {
-		for _, a := range all {
-			unix.Close(a.fd)
-		}
-		return
-	}
-	l.arrived = append(l.arrived, all...)
-	l.kick()
-}
-
-// admit makes an arrival a connection.
-func (l *Loop) admit(a arrival) {
-	c, err := l.register(a.fd, input)
-	if err != nil {
-		unix.Close(a.fd)
-		l.warn(err)
-		return
-	}
-	if c.handler = a.open(c, a.from); c.handler == nil {
-		c.handler = ignore{}
-		c.Close(nil)
-	}
-	if len(a.read) > 0 || c.layered { // a layer may have read something, too
-		c.Feed(a.read)
-	}
-}
-
-// ignore is the handler of a connection that was refused.
-type ignore struct{}
-
-func (ignore) Data(*Conn, []byte)  {}
-func (ignore) Drained(*Conn)       {}
-func (ignore) Expired(*Conn)       {}
-func (ignore) Closed(*Conn, error) {}
 
 // kick wakes the loop. The caller holds mu, so the descriptor can't be closed (and reused) under it.
 func (l *Loop) kick() {
@@ -448,7 +400,7 @@ func (l *Loop) warn(err error) {
 // It must not be called on the loop's own goroutine.
 func (l *Loop) Drain(ctx context.Context) {
 	drained := make(chan struct{})
-	if !l.Post(func() { l.drained = drained }) {
+	if !l.Post(func() { l.drained = append(l.drained, drained) }) {
 		return
 	}
 	select {

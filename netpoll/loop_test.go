@@ -2,9 +2,7 @@ package netpoll
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -345,6 +343,31 @@ func TestDeadlinesOfACrowd(t *testing.T) {
 	}
 }
 
+// When the deadlines of a crowd pass all at once, who is preferred does not wait for the last of them.
+func TestPreferredPassDeadlines(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	expired := 0
+	for range 100 {
+		r := newRecorder()
+		r.onExpired = func(*Conn) { expired++ }
+		c, _ := pair(t, l, unix.SOCK_STREAM, r)
+		on(t, l, func() { c.SetDeadline(time.Second) })
+	}
+	r := newRecorder()
+	before := -1
+	r.onData = func(*Conn, []byte) { before = expired }
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	on(t, l, func() {
+		c.Prefer(true)
+		peer.Write([]byte("x"))
+		l.start = l.start.Add(-time.Hour)
+		l.sweep(0)
+		if expired != 100 || before < 0 || before > 2*passEvery {
+			t.Errorf("%d expired, %d of them before the preferred was served", expired, before)
+		}
+	})
+}
+
 func TestDrain(t *testing.T) {
 	l := newTestLoop(t, Config{})
 	r := newRecorder()
@@ -352,10 +375,15 @@ func TestDrain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	l.Drain(ctx) // a connection is open: it waits for ctx only
-	drained := make(chan struct{})
-	go func() { defer close(drained); l.Drain(t.Context()) }()
+	var drained sync.WaitGroup
+	for range 2 {
+		drained.Go(func() { l.Drain(t.Context()) })
+	}
+	for waiting := 0; waiting < 3; { // with the one that has given up
+		on(t, l, func() { waiting = len(l.drained) })
+	}
 	peer.Close()
-	wait(t, drained, "Drain")
+	drained.Wait()
 	l.Drain(t.Context()) // there is none: it returns at once
 	l.Close()
 	l.Drain(t.Context())
@@ -381,60 +409,5 @@ func TestPanicEndsTheLoopOnly(t *testing.T) {
 	}
 	if _, err := io.ReadAll(peer); err != nil {
 		t.Errorf("the peer's end: %v", err)
-	}
-}
-
-// A random schedule of everything at once, by two loops that talk to each other: every connection that opened is
-// closed once, nothing leaks, and -race stays silent.
-func TestRandomSchedule(t *testing.T) {
-	for seed := range uint64(20) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			rnd := rand.New(rand.NewPCG(seed, 1))
-			l := newTestLoop(t, Config{Tick: time.Millisecond})
-			var recs []*recorder
-			var peers sync.WaitGroup
-			for range 60 {
-				r := newRecorder()
-				recs = append(recs, r)
-				finish, size := rnd.IntN(4) == 0, rnd.IntN(100_000)
-				r.onData = func(c *Conn, p []byte) {
-					switch {
-					case finish:
-						c.Finish()
-					case len(r.data) > size:
-						c.Close(nil)
-					default:
-						c.Write(p)
-						c.Write(p)
-						c.SetDeadline(time.Duration(size%5) * time.Millisecond)
-					}
-				}
-				r.onExpired = func(c *Conn) { c.Write([]byte("late")) }
-				c, peer := pair(t, l, unix.SOCK_STREAM, r)
-				on(t, l, func() { unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096) })
-				switch rnd.IntN(4) {
-				case 0:
-					peer.Close()
-				case 1: // reads nothing, and goes
-					peer.Write(make([]byte, rnd.IntN(10_000)))
-					peer.Close()
-				case 2:
-					peers.Go(func() { io.Copy(io.Discard, peer) })
-					peers.Go(func() { peer.Write(make([]byte, size)); unix.Shutdown(int(peer.Fd()), unix.SHUT_WR) })
-				case 3:
-					on(t, l, func() { c.Write(make([]byte, size)); c.Finish() })
-				}
-			}
-			l.Close()
-			peers.Wait()
-			if l.backlog != 0 {
-				t.Errorf("%d bytes of backlog are left of nobody", l.backlog)
-			}
-			for i, r := range recs {
-				if r.closed != 1 {
-					t.Errorf("connection %d was closed %d times", i, r.closed)
-				}
-			}
-		})
 	}
 }

@@ -201,10 +201,3 @@ func (b *bridge) rename(p *pilot, name string) {
 
 // close ends the alarm.
 func (b *bridge) close() { b.alarm.Stop() }
-
-// driver returns who has the helm, nil if nobody has.
-func (b *bridge) driver() *pilot {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.helm.driver
-}

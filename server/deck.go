@@ -72,15 +72,15 @@ type deck struct {
 // debtor is a viewer or a line, as one that may be too slow.
 type debtor interface {
 	speaker
-	// owes returns how much output the client has left untaken, in bytes; 0 if it is not behind.
+	// owes returns how much output the client has left untaken, in bytes; 0 if it is not behind, or drives.
 	owes() int
 	// drop ends the connection without a word: the client does not read.
 	drop(err error)
 }
 
-// untaken is owes for a connection.
+// untaken is owes for a connection. That of a driver is preferred, and not to be let go.
 func untaken(c *netpoll.Conn) int {
-	if !c.Blocked() {
+	if !c.Blocked() || c.Preferred() {
 		return 0
 	}
 	return c.Backlog()
@@ -227,19 +227,20 @@ func (d *deck) sendAnswers() {
 	d.mu.Unlock()
 }
 
-// shed lets go of those who are slowest to take what they are owed, when it is too much in all, until it is half as much.
-// A driver is never among them.
+// shed lets go of those who are slowest to take what they are owed, when it is too much in all, until it is half as much,
+// unless it is enough to give no more time to those who have been let go already. A driver is never among them.
 func (d *deck) shed() {
 	most := max(maxOwed, owedEach*len(d.viewers))
 	if d.loop.Backlog() <= most || time.Since(d.shedInVain) < stateInterval {
 		return
 	}
-	// The loop's backlog is also that of connections that are ending, which nobody here is to blame for.
-	driver := d.srv.bridge.driver()
+	if d.loop.Abandon(); d.loop.Backlog() <= most {
+		return
+	}
 	var slow []debtor
 	owed := 0
 	look := func(c debtor) {
-		if n := c.owes(); n > 0 && (driver == nil || driver.out != c) {
+		if n := c.owes(); n > 0 {
 			slow = append(slow, c)
 			owed += n
 		}
@@ -250,7 +251,7 @@ func (d *deck) shed() {
 	for l := range d.lines {
 		look(l)
 	}
-	if owed <= most {
+	if owed <= most { // the rest is owed to drivers, or to clients of /echo
 		d.shedInVain = time.Now()
 		return
 	}

@@ -281,6 +281,69 @@ func TestSlowestAreShed(t *testing.T) {
 	}
 }
 
+// Who has been let go, and still has its last bytes to take, is in the same memory: it is the first to go altogether.
+func TestThoseLetGoCountToo(t *testing.T) {
+	s, addr := startServer(t, "-loops", "1")
+	const crowd, owed = 40, 2 << 20
+	for range crowd {
+		dial(t, addr)
+	}
+	driver, hello := dial(t, addr)
+	driver.send("cam_up")
+	driver.expectState("it drives", func(m message) bool { return m.Driver == hello.ID })
+	d := s.decks[0]
+	on(d, func() {
+		for _, v := range slices.Clone(d.viewers) {
+			if viewerName(v.id) != hello.ID {
+				v.conn.Write(make([]byte, owed)) // nobody reads it
+				v.close(tryAgainLater, repliesUnread)
+			}
+		}
+		if owed := d.loop.Backlog(); owed < 2*maxOwed {
+			t.Errorf("only %d bytes are owed, so the test shows nothing", owed)
+		}
+		d.shed()
+		if owed := d.loop.Backlog(); owed > maxOwed {
+			t.Errorf("%d bytes are owed", owed)
+		}
+	})
+	driver.send("cam_down")
+	driver.expectState("it still drives", func(m message) bool { return m.Driver == hello.ID && m.Viewers == 1 })
+}
+
+// Where all may drive at once, none of those who do is let go for what it owes.
+func TestNoDriverIsShed(t *testing.T) {
+	s, addr := startServer(t, "-loops", "1", "-helm", "shared")
+	d := s.decks[0]
+	for range 20 {
+		dial(t, addr)
+	}
+	for range 3 {
+		driver, _ := dial(t, addr)
+		driver.send("up")
+		driver.expect("the ack", func(m message) bool { return m.Op == "ack" })
+	}
+	on(d, func() {
+		drivers := 0
+		for _, v := range slices.Clone(d.viewers) {
+			v.conn.Write(make([]byte, 2<<20)) // nobody reads it
+			if v.driving {
+				drivers++
+				v.conn.Write(make([]byte, 1<<20))
+			}
+		}
+		d.shed()
+		for _, v := range d.viewers {
+			if v.driving {
+				drivers--
+			}
+		}
+		if drivers != 0 || len(d.viewers) > 20 {
+			t.Errorf("%d drivers were let go; %d viewers are left", drivers, len(d.viewers))
+		}
+	})
+}
+
 // Who joins during a walk through the crowd takes nobody's place in it.
 func TestWalkSeesEveryoneWhileOthersJoin(t *testing.T) {
 	s := &server{publisher: newPublisher()}

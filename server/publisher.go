@@ -30,7 +30,8 @@ type publisher struct {
 
 	mu      sync.Mutex
 	state   stateMessage
-	crowded bool // a change of the crowd alone is waiting for its time
+	crowded bool // the crowd has changed since the last publication
+	waiting bool // the crowd's time is coming
 
 	// Owned by run.
 	version uint32
@@ -53,9 +54,21 @@ func (p *publisher) crowd(by int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.Viewers += by
-	if !p.crowded {
-		p.crowded = true
-		time.AfterFunc(crowdInterval, p.kick)
+	p.crowded = true
+	if !p.waiting {
+		p.waiting = true
+		time.AfterFunc(crowdInterval, p.showCrowd)
+	}
+}
+
+// showCrowd has the number of viewers published, unless something else has shown it meanwhile.
+func (p *publisher) showCrowd() {
+	p.mu.Lock()
+	p.waiting = false
+	crowded := p.crowded
+	p.mu.Unlock()
+	if crowded {
+		p.kick()
 	}
 }
 

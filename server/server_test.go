@@ -43,6 +43,11 @@ func command(t testing.TB, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(exe, args...)
 	cmd.Env = append(os.Environ(), "ROVERD_TEST_MAIN=1")
+	t.Cleanup(func() {
+		if cmd.Process != nil {
+			cmd.Process.Kill() // else it would outlive a test that failed
+		}
+	})
 	return cmd
 }
 
