@@ -1,6 +1,6 @@
 // Command roverd lets any browser drive a robot car while a crowd watches.
 //
-// A command's way through the files: netpoll reads bytes; viewer.go decodes frames, and line.go lines; message.go makes a
+// A command's way through the files: netpoll reads bytes; viewer.go decodes frames, and line.go lines; request.go makes a
 // command of the text; helm.go decides who drives; package hardware moves the lines; publisher.go and deck.go tell everyone.
 package main
 

@@ -187,7 +187,7 @@ func TestProtocolOfClients(t *testing.T) {
 		}
 	}
 	var read []string
-	files := parseFiles(t, "message.go")
+	files := parseFiles(t, "request.go")
 	each(files, func(n ast.Node) {
 		if f, ok := n.(*ast.FuncDecl); ok && f.Name.Name == "parseJSON" {
 			each([]*ast.File{{Decls: []ast.Decl{f}, Name: f.Name}}, func(n ast.Node) {
@@ -271,7 +271,7 @@ func TestProtocolCodes(t *testing.T) {
 	})
 	spells := func(x ast.Expr, what string) {
 		if name, ok := x.(*ast.Ident); !ok || codes[name.Name] == "" && name.Name != "code" {
-			t.Errorf("%s has a code that is not one of the constants of message.go", what)
+			t.Errorf("%s has a code that is not one of the constants of refusal.go", what)
 		}
 	}
 	each(append(files, parseFiles(t, "websocket/*.go")...), func(n ast.Node) {
