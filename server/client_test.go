@@ -16,6 +16,9 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
+// hangTime bounds what would otherwise hang: a busy machine takes its time.
+const hangTime = time.Minute
+
 // client is an ordinary blocking WebSocket client, on gobwas/ws and not on our own decoder.
 type client struct {
 	t    *testing.T
@@ -73,7 +76,7 @@ func dial(t *testing.T, addr string) (*client, message) {
 
 func dialRaw(t *testing.T, addr, path string) *client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hangTime)
 	defer cancel()
 	conn, early, _, err := ws.Dial(ctx, "ws://"+addr+path)
 	if err != nil {
@@ -108,7 +111,7 @@ func (c *client) sendFrame(f ws.Frame) {
 
 // frame returns the next frame.
 func (c *client) frame() (ws.Frame, error) {
-	c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.conn.SetReadDeadline(time.Now().Add(hangTime))
 	h, err := ws.ReadHeader(c.in)
 	if err != nil {
 		return ws.Frame{}, err
@@ -195,7 +198,7 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 // expect waits until the log has the text, which another goroutine writes.
 func (b *logBuffer) expect(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(b.String(), text); runtime.Gosched() {
+	for end := time.Now().Add(hangTime); !strings.Contains(b.String(), text); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("the log lacks %q:\n%s", text, b)
 		}

@@ -57,7 +57,7 @@ func TestConformanceAtOnce(t *testing.T) {
 // wants reads as much as it wants, and no more.
 func (c *client) wants(when, want string) {
 	c.t.Helper()
-	c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.conn.SetReadDeadline(time.Now().Add(hangTime))
 	got := make([]byte, len(want))
 	if n, err := io.ReadFull(c.in, got); err != nil || string(got) != want {
 		c.t.Fatalf("%s: got %s, %v, want %s", when, frames(string(got[:n])), err, frames(want))
@@ -203,7 +203,7 @@ func TestConformanceBrokenConnections(t *testing.T) {
 			return &client{t: t, conn: conn, in: conn}
 		}
 		gone := func(t *testing.T) {
-			for end := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+			for end := time.Now().Add(hangTime); ; runtime.Gosched() {
 				s.gate.mu.Lock()
 				in := s.gate.in
 				s.gate.mu.Unlock()
@@ -224,7 +224,7 @@ func TestConformanceBrokenConnections(t *testing.T) {
 				io.WriteString(c.conn, tt.send)
 				c.conn.(*net.TCPConn).CloseWrite()
 			})
-			c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+			c.conn.SetReadDeadline(time.Now().Add(hangTime))
 			got, err := io.ReadAll(c.in)
 			sending.Wait()
 			if string(got) != tt.want || err != nil {

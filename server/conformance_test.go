@@ -160,7 +160,7 @@ func (x exchange) run(t *testing.T, addr string, portion int) {
 			}
 		}
 	})
-	c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.conn.SetReadDeadline(time.Now().Add(hangTime))
 	got, err := io.ReadAll(c.in)
 	c.conn.Close()
 	sending.Wait()

@@ -34,7 +34,7 @@ func dialHTTP(t *testing.T, addr string) *httpClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(hangTime))
 	return &httpClient{t, conn, bufio.NewReader(conn)}
 }
 
@@ -77,7 +77,7 @@ func (c *httpClient) expectEnd() {
 // until waits for what other goroutines do.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); runtime.Gosched() {
+	for end := time.Now().Add(hangTime); !is(); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain until %s", what)
 		}
@@ -501,7 +501,7 @@ func TestHandoverWaitsForOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(hangTime))
 	c := &httpClient{t, conn, bufio.NewReader(conn)}
 	c.send(getState)
 	for range 3 {

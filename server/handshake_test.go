@@ -173,7 +173,7 @@ func TestSlowHandshakes(t *testing.T) {
 	until(t, "one of them has gone", waiting(7))
 	greedy := slow[len(slow)-2]
 	go greedy.Write(make([]byte, 1<<20)) // before its turn
-	greedy.SetReadDeadline(time.Now().Add(20 * time.Second))
+	greedy.SetReadDeadline(time.Now().Add(hangTime))
 	if _, err := io.Copy(io.Discard, greedy); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("a megabyte instead of a handshake is taken")
 	}
@@ -250,7 +250,7 @@ func TestHandshakeOfALoopThatPanics(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "on purpose") {
 			t.Errorf("it ended with %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(hangTime):
 		t.Error("the server does not end")
 	}
 }

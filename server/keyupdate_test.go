@@ -83,7 +83,7 @@ func TestKeyUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(hangTime))
 	reads := tls.Client(conn, trust)
 	if err := reads.Handshake(); err != nil {
 		t.Fatal(err)

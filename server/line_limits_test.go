@@ -58,7 +58,7 @@ func TestLineGate(t *testing.T) {
 	c.conn.CloseWrite()
 	c.expectEnd()
 	c.conn.Close()
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(hangTime); ; {
 		again := dialLineRaw(t, lines)
 		m, err := again.next()
 		if err == nil && m.Op == "welcome" {
@@ -123,7 +123,7 @@ func TestLineRepliesNotRead(t *testing.T) {
 			_, err = slow.conn.Write(flood)
 		}
 	}()
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(hangTime)
 	for left := 1; left > 0; {
 		driver.send("cam_up")
 		driver.expect("ack", func(m message) bool { return m.Op == "ack" && m.Applied })

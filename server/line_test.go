@@ -52,7 +52,7 @@ func (c *lineClient) send(text string) {
 }
 
 func (c *lineClient) next() (m message, err error) {
-	c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.conn.SetReadDeadline(time.Now().Add(hangTime))
 	line, err := c.in.ReadBytes('\n')
 	if err == nil {
 		err = json.Unmarshal(line, &m)
@@ -73,7 +73,7 @@ func (c *lineClient) expect(op, code string) message {
 // expectEnd wants the connection to end, in order and without another word.
 func (c *lineClient) expectEnd() {
 	c.t.Helper()
-	c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.conn.SetReadDeadline(time.Now().Add(hangTime))
 	if rest, err := io.ReadAll(c.in); err != nil || len(rest) > 0 {
 		c.t.Fatalf("the end is wanted, and came %q, %v", rest, err)
 	}

@@ -37,7 +37,7 @@ func TestNoCommandAfterBeingLetGo(t *testing.T) {
 	go func() {
 		defer close(done)
 		for {
-			ghost.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
+			ghost.conn.SetWriteDeadline(time.Now().Add(hangTime))
 			if _, err := ghost.conn.Write(flood); err != nil {
 				return
 			}
@@ -88,7 +88,7 @@ func TestRepliesNotRead(t *testing.T) {
 		ping := ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame(bytes.Repeat([]byte("x"), 125))))
 		flood := bytes.Repeat(ping, 500)
 		for range 2000 { // 128 MB: far more than the kernel's buffers hold
-			slow.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
+			slow.conn.SetWriteDeadline(time.Now().Add(hangTime))
 			if _, err := slow.conn.Write(flood); err != nil {
 				return
 			}
@@ -427,7 +427,7 @@ func TestSlowHeads(t *testing.T) {
 			}
 			guest.Expired(conn) // in headTime
 		})
-		peer.SetDeadline(time.Now().Add(20 * time.Second))
+		peer.SetDeadline(time.Now().Add(hangTime))
 		answer := make([]byte, 1000)
 		n, err := peer.Read(answer)
 		if !strings.HasPrefix(string(answer[:n]), want) || want == "" && err != io.EOF {

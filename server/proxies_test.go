@@ -102,7 +102,7 @@ func TestOrigin(t *testing.T) {
 func upgradeFrom(t *testing.T, from, to, path, fields string) (net.Conn, int) {
 	t.Helper()
 	conn := dialFrom(t, from, to, []byte(upgradeTo(path, fields)))
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(hangTime))
 	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +189,7 @@ func TestGuessesBehindTrustedProxy(t *testing.T) {
 		request := "GET /?token=" + token + " HTTP/1.1\r\nHost: car.local\r\nConnection: close\r\nX-Forwarded-For: " + client + "\r\n" + fields + "\r\n"
 		conn := dialFrom(t, "127.0.0.2", addr, []byte(request))
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		conn.SetDeadline(time.Now().Add(hangTime))
 		r, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
 			t.Fatal(err)

@@ -78,7 +78,7 @@ func dialTLS(t *testing.T, addr string, config *tls.Config) *httpClient {
 	}
 	conn := tls.Client(&tap{Conn: raw}, config)
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(hangTime))
 	if err := conn.Handshake(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func dialTLS(t *testing.T, addr string, config *tls.Config) *httpClient {
 // dialWSS is dialRaw over TLS; wrap stands between TLS and TCP.
 func dialWSS(t *testing.T, addr, path string, config *tls.Config, wrap func(net.Conn) net.Conn) *client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hangTime)
 	defer cancel()
 	d := ws.Dialer{TLSConfig: config}
 	if wrap != nil {
@@ -354,7 +354,7 @@ func TestTLSPartialRecords(t *testing.T) {
 	g := &gather{Conn: raw}
 	conn := tls.Client(g, trust)
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(hangTime))
 	if err := conn.Handshake(); err != nil {
 		t.Fatal(err)
 	}
