@@ -19,7 +19,7 @@ GUESTTEST = CGO_ENABLED=1 $(GO) test -race -c -ldflags '-linkmode external -extl
 TIMED = CGO_ENABLED=0 $(GO) test -c -o bin/timed/server.test ./server && \
 	hardware/gpiosim/guest -i -t 3600 -a '-test.v -test.run $(1) -rounds $(ROUNDS)' bin/timed/server.test
 
-.PHONY: help run build test prerequisites lint unit browser interop guest faults raspi cross fuzz bench million deps clean
+.PHONY: help run build test prerequisites lint unit browser interop guest faults pulses raspi cross fuzz bench million deps clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -66,6 +66,9 @@ guest: ## the tests on GPIO lines, in a QEMU guest
 
 faults: ## how long after each fault the car stands, ROUNDS times
 	$(call TIMED,GPIOFaultTimes)
+
+pulses: ## how wide the pulses on lines are, for ROUNDS seconds
+	$(call TIMED,GPIOPulseWidths)
 
 raspi: ## the tests on a Raspberry Pi, which QEMU emulates
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -c -o bin/raspi/server.test ./server
