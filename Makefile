@@ -15,7 +15,11 @@ BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.revision
 # The guest has no C library, so -race is linked statically there.
 GUESTTEST = CGO_ENABLED=1 $(GO) test -race -c -ldflags '-linkmode external -extldflags "-static -Wl,--no-warnings"'
 
-.PHONY: help run build test prerequisites lint unit browser interop guest raspi cross fuzz bench million deps clean
+# What is measured is the program as it is built for a car, in a guest that does not feel what else this machine does.
+TIMED = CGO_ENABLED=0 $(GO) test -c -o bin/timed/server.test ./server && \
+	hardware/gpiosim/guest -i -t 3600 -a '-test.v -test.run $(1) -rounds $(ROUNDS)' bin/timed/server.test
+
+.PHONY: help run build test prerequisites lint unit browser interop guest faults pulses raspi cross fuzz bench million deps clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -27,7 +31,8 @@ build: ## build bin/roverd
 	$(BUILD) -o bin/roverd ./server
 
 test: FUZZTIME = 5s
-test: prerequisites lint unit fuzz browser interop guest raspi cross ## everything that CI relies on
+test: ROUNDS = 3
+test: prerequisites lint unit fuzz browser interop guest faults raspi cross ## everything that CI relies on
 
 prerequisites:
 	@missing=; for c in $(COMMANDS); do command -v $$c >/dev/null || missing="$$missing $$c"; done; \
@@ -59,9 +64,15 @@ guest: ## the tests on GPIO lines, in a QEMU guest
 	$(GUESTTEST) -o bin/guest/server.test ./server
 	hardware/gpiosim/guest -t 600 -a '-test.v -test.run GPIO' bin/guest/hardware.test bin/guest/server.test
 
+faults: ## how long after each fault the car stands, ROUNDS times
+	$(call TIMED,GPIOFaultTimes)
+
+pulses: ## how wide the pulses on lines are, for ROUNDS seconds
+	$(call TIMED,GPIOPulseWidths)
+
 raspi: ## the tests on a Raspberry Pi, which QEMU emulates
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -c -o bin/raspi/server.test ./server
-	hardware/raspi/guest -a '-test.v -test.run Raspi' bin/raspi/server.test
+	hardware/raspi/guest -a '-test.v -test.run Raspi -rounds 3' bin/raspi/server.test
 
 cross: ## build for the boards
 	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/roverd-arm64 ./server

@@ -48,7 +48,9 @@ func OpenLines(outputs []Output) (lines Lines, where string, err error) {
 	for end := time.Now().Add(deathTime); ; time.Sleep(time.Millisecond) {
 		lines, where, err = openLines(outputs)
 		var busy *busyError
-		if !errors.As(err, &busy) || !strings.HasPrefix(busy.by, consumer) || time.Now().After(end) {
+		waits := errors.As(err, &busy) && strings.HasPrefix(busy.by, consumer) ||
+			errors.Is(err, unix.EBUSY) // it was busy, and before we could see by whom it was given back
+		if !waits || time.Now().After(end) {
 			return lines, where, err
 		}
 	}

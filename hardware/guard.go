@@ -23,8 +23,7 @@ import (
 // share a page of memory that says until when the motors may run. While nothing moves it sleeps.
 type Guard struct {
 	cmd    *exec.Cmd
-	page   []byte
-	until  *atomic.Uint32 // in page: the instant, or one of the words below
+	until  *atomic.Uint32 // in the page: the instant, or one of the words below
 	start  time.Time      // a time,
 	began  instant        // and the same on the clock that all processes have
 	wake   int            // eventfd: there is a lease again
@@ -151,6 +150,9 @@ func (g *Guard) run(b *board) (err error) {
 		g.cmd.Process.Kill()
 		return fmt.Errorf("it does not say that it is ready: %w", err)
 	}
+	if b.request != nil {
+		b.request.until = g.until
+	}
 	return nil
 }
 
@@ -160,7 +162,7 @@ func (g *Guard) share() (fd int, err error) {
 		return -1, os.NewSyscallError("memfd_create", err)
 	}
 	if err = unix.Ftruncate(fd, int64(os.Getpagesize())); err == nil {
-		g.page, g.until, err = mapPage(fd)
+		g.until, err = mapPage(fd)
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -170,12 +172,13 @@ func (g *Guard) share() (fd int, err error) {
 	return fd, nil
 }
 
-func mapPage(fd int) ([]byte, *atomic.Uint32, error) {
+// mapPage maps the page for as long as the process lives: the thread that makes the pulses may look at it to the end.
+func mapPage(fd int) (*atomic.Uint32, error) {
 	page, err := unix.Mmap(fd, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, nil, os.NewSyscallError("mmap", err)
+		return nil, os.NewSyscallError("mmap", err)
 	}
-	return page, (*atomic.Uint32)(unsafe.Pointer(&page[0])), nil
+	return (*atomic.Uint32)(unsafe.Pointer(&page[0])), nil
 }
 
 // bell makes the eventfd wake, and returns another descriptor of it for the guard.
@@ -276,9 +279,6 @@ func (g *Guard) release() {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
-	}
-	if g.page != nil {
-		unix.Munmap(g.page)
 	}
 }
 

@@ -208,6 +208,38 @@ func TestGPIOGuardOfABlockedActor(t *testing.T) {
 	}
 }
 
+// Lines that the guard has taken are off, whoever sets them, until it has given them back.
+func TestGPIOLinesThatTheGuardHas(t *testing.T) {
+	chips := simulate(t, pi("pinctrl-bcm2711", true))
+	lines, _, err := OpenLines(l298n.Outputs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lines.Close()
+	g, err := StartGuard(lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close(true)
+	for _, tt := range []struct {
+		word   uint32
+		values []float64
+		want   []int
+	}{
+		{standing, []float64{1, 0, 1, 1, 0, 1}, []int{1, 0, 1, 1, 0, 1}},
+		{taken, []float64{0, 1, 1, 0, 1, 1}, []int{0, 0, 0, 0, 0, 0}},
+		{returned, []float64{1, 0, 1, 1, 0, 1}, []int{1, 0, 1, 1, 0, 1}},
+	} {
+		g.until.Store(tt.word) // of which the guard, which sleeps, does not hear
+		if err := lines.Set(tt.values); err != nil {
+			t.Fatal(err)
+		}
+		if got := outside(t, &chips[0]); !slices.Equal(got, tt.want) {
+			t.Errorf("with the word %d the levels are %v, want %v", tt.word, got, tt.want)
+		}
+	}
+}
+
 // Lines that can't be switched off are tried again, though the other process is dead and roverd's own attempts over.
 func TestGPIOGuardTriesAgain(t *testing.T) {
 	chips := simulate(t, pi("pinctrl-bcm2711", true))

@@ -43,7 +43,7 @@ func RunGuard(args []string, stderr io.Writer) int {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE)
 	runtime.LockOSThread() // the priority is the thread's
 	standOut()
-	_, until, err := mapPage(guardPage)
+	until, err := mapPage(guardPage)
 	lines, wrong := 0, errors.New("")
 	if len(args) > 0 {
 		lines, wrong = strconv.Atoi(args[0])
@@ -110,7 +110,7 @@ func (g *guardian) wait() (hung bool) {
 			if now.sub(patience) >= 0 {
 				return true
 			}
-			g.off(true) // again and again: the thread that makes the pulses may be on time
+			g.off(true) // again and again: a pulse may have been under way
 			*timeout = unix.NsecToTimespec(int64(time.Millisecond))
 		default:
 			left := instant(until).sub(now)

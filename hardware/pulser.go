@@ -156,11 +156,7 @@ func (p *pulser) pulseEnd() (end time.Time) {
 func (p *pulser) run() {
 	runtime.LockOSThread() // and never unlocked: the thread, which differs from others, ends with this
 	unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	// Ahead of all ordinary threads, where that is allowed (CAP_SYS_NICE or RLIMIT_RTPRIO, sched(7)): else a pulse may
-	// last as long as somebody else's time slice.
-	unix.SchedSetAttr(0, &unix.SchedAttr{
-		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK,
-	}, 0)
+	priority, urgent := newPriority(), false
 	for {
 		p.mu.Lock()
 		next, err := p.turn(time.Now())
@@ -179,6 +175,10 @@ func (p *pulser) run() {
 		if ended {
 			return
 		}
+		if pulse := !end.IsZero(); pulse != urgent {
+			urgent = pulse
+			priority.set(urgent)
+		}
 		if next.IsZero() {
 			p.wait(nil, false)
 			continue
@@ -189,7 +189,7 @@ func (p *pulser) run() {
 		}
 		if left > 0 {
 			timeout := unix.NsecToTimespec(int64(left))
-			p.wait(&timeout, !end.IsZero())
+			p.wait(&timeout, urgent)
 			continue
 		}
 		for time.Now().Before(next) {

@@ -3,6 +3,7 @@ package hardware
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"github.com/warthog618/go-gpiocdev"
 	"github.com/warthog618/go-gpiocdev/uapi"
@@ -14,6 +15,7 @@ import (
 type request struct {
 	fd    int
 	lines int
+	until *atomic.Uint32 // what the guard's page says; nil without a guard
 }
 
 // requestLines takes lines as outputs, all off. Those of low are on when their level is low.
@@ -38,8 +40,12 @@ func requestLines(chip *gpiocdev.Chip, offsets []int, low uapi.LineBitmap) (*req
 	return &request{fd: int(r.Fd), lines: len(offsets)}, nil
 }
 
-// SetValues sets all lines in one step (GPIO_V2_LINE_SET_VALUES_IOCTL).
+// SetValues sets all lines in one step (GPIO_V2_LINE_SET_VALUES_IOCTL). Lines that the guard has taken stay off: the
+// actor may stand still, and the thread that makes its pulses go on.
 func (r *request) SetValues(values []int) error {
+	if r.until != nil && r.until.Load() == taken {
+		return r.off()
+	}
 	return r.set(uapi.NewLineBitmap(values...))
 }
 

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"flag"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,8 +15,6 @@ import (
 	"github.com/warthog618/go-gpiocdev"
 	"github.com/warthog618/go-gpiosim"
 )
-
-var rounds = flag.Int("rounds", 3, "of TestGPIOGuardTimes")
 
 // The guard on real lines: whatever becomes of roverd, the levels fall, and as on a Raspberry Pi they would not do so
 // by themselves. They are read from the kernel's simulator.
@@ -308,51 +304,5 @@ func TestGPIOGuardsDescriptors(t *testing.T) {
 	if want := []string{"0 pipe", "1 pipe", "2 pipe", "3 /memfd:roverd guard (deleted)", "4 anon_inode:[eventfd]", "5 anon_inode:[pidfd]",
 		"6 anon_inode:gpio-line"}; !slices.Equal(has, want) {
 		t.Errorf("it has\n%s\nwant\n%s", strings.Join(has, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-// How long the levels stay up: -test.run GPIOGuardTimes -rounds 100.
-func TestGPIOGuardTimes(t *testing.T) {
-	const ttl = 500 * time.Millisecond
-	for _, tt := range []struct {
-		name  string
-		crowd int
-		fault syscall.Signal
-		most  time.Duration
-	}{
-		{"killed", 0, syscall.SIGKILL, 250 * time.Millisecond},
-		// On a machine it is less than a millisecond, and the time to live and 50 ms. This one is emulated, and
-		// sometimes stands still for longer.
-		{"killed before a crowd of 1000", 1000, syscall.SIGKILL, time.Second},
-		{"stopped", 0, syscall.SIGSTOP, ttl + time.Second},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var off, dead []time.Duration
-			for range *rounds {
-				t.Run("", func(t *testing.T) {
-					r := launch(t, piChip(t), "-config", write(t, l298n))
-					for range tt.crowd {
-						c, err := net.Dial("tcp", r.addr)
-						if err != nil {
-							t.Fatal(err)
-						}
-						defer c.Close()
-					}
-					r.drive()
-					begin := time.Now()
-					r.cmd.Process.Signal(tt.fault)
-					r.wantSoon("after the fault", tt.most, allOff...)
-					off = append(off, time.Since(begin))
-					r.died("")
-					dead = append(dead, time.Since(begin))
-				})
-			}
-			for what, all := range map[string][]time.Duration{"off": off, "roverd and the guard gone": dead} {
-				slices.Sort(all)
-				if n := len(all); n > 0 {
-					t.Logf("%s %s: p50 %s, p99 %s, max %s of %d", tt.name, what, all[n/2], all[(n-1)*99/100], all[n-1], n)
-				}
-			}
-		})
 	}
 }

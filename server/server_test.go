@@ -26,6 +26,9 @@ import (
 // it.
 func TestMain(m *testing.M) {
 	if os.Getenv("ROVERD_TEST_MAIN") != "" || len(os.Args) > 1 && os.Args[1] == "guard" {
+		if last := len(os.Args) - 1; os.Args[last] == blockable {
+			os.Exit(exitCode(runBlockable(os.Args[1:last]), os.Stdout, os.Stderr))
+		}
 		main()
 	}
 	if what := os.Getenv(attackEnv); what != "" {
