@@ -47,7 +47,7 @@ func runBlockable(args []string) error {
 	if err != nil {
 		return err
 	}
-	logger, _ := newLogger(cfg.LogLevel, os.Stderr)
+	logger, _ := newLogger(cfg.LogLevel.Level, os.Stderr)
 	s, listeners, err := newServer(cfg, logger)
 	if err != nil {
 		return err
