@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -29,10 +30,11 @@ const attackEnv = "ROVERD_TEST_ATTACK"
 
 // attacks are by their names. Each lasts until ctx ends, and returns what came of it.
 var attacks = map[string]func(ctx context.Context, addr string) string{
-	"none":   func(ctx context.Context, _ string) string { <-ctx.Done(); return "" },
-	"tokens": func(ctx context.Context, addr string) string { return new(guessed).guess(ctx, addr, 10_000).String() },
-	"greedy": func(ctx context.Context, addr string) string { return flood(ctx, addr, 500) },
-	"flood":  func(ctx context.Context, addr string) string { return flood(ctx, addr, 0) },
+	"none":    func(ctx context.Context, _ string) string { <-ctx.Done(); return "" },
+	"tokens":  func(ctx context.Context, addr string) string { return new(guessed).guess(ctx, addr, 10_000).String() },
+	"greedy":  func(ctx context.Context, addr string) string { return flood(ctx, addr, 500) },
+	"flood":   func(ctx context.Context, addr string) string { return flood(ctx, addr, 0) },
+	"garbage": garble,
 }
 
 // attack is the child process.
@@ -200,6 +202,51 @@ func flood(ctx context.Context, addr string, rate int) string {
 	return fmt.Sprintf("%d commands on %d connections", sent, times)
 }
 
+// garble sends garbage on 1,000 connections, ten times a second on each, and opens again what is closed on it: bytes that
+// are no HTTP, bytes that are no frames, and frames whose text is no command.
+func garble(ctx context.Context, addr string) string {
+	const conns = 1000
+	var opened, sent atomic.Int64
+	var all sync.WaitGroup
+	for i := range conns {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(i)))
+			junk := make([]byte, 200)
+			clock := time.NewTicker(100 * time.Millisecond)
+			defer clock.Stop()
+			for ctx.Err() == nil {
+				<-clock.C
+				conn, err := dialer(0).Dial("tcp", addr)
+				if err != nil {
+					continue
+				}
+				opened.Add(1)
+				if i%3 > 0 {
+					conn.Write(websocket.AppendRequest(nil, addr, "/"))
+				}
+				go func() {
+					io.Copy(io.Discard, conn) // until it is let go
+					conn.Close()
+				}()
+				for ; err == nil && ctx.Err() == nil; <-clock.C {
+					for j := range junk {
+						junk[j] = byte(random.Uint32())
+					}
+					p := junk
+					if i%3 == 2 {
+						p = websocket.AppendMasked(nil, ws.OpText, fmt.Appendf(nil, "%x", junk), [4]byte{1, 2, 3, 4})
+					}
+					_, err = conn.Write(p)
+					sent.Add(1)
+				}
+				conn.Close()
+			}
+		})
+	}
+	all.Wait()
+	return fmt.Sprintf("%d times garbage on %d connections", sent.Load(), opened.Load())
+}
+
 // under runs f while a process attacks addr, and returns what that says came of it.
 func under(t testing.TB, what, addr string, f func()) string {
 	t.Helper()
@@ -258,7 +305,7 @@ func paced(t testing.TB, addr, token, text string, rate int, length time.Duratio
 			conn.Write(websocket.AppendMasked(nil, ws.OpText, fmt.Appendf(nil, text, i), [4]byte{1, 2, 3, 4}))
 		}
 	}()
-	conn.SetDeadline(due[total-1].Add(20 * time.Second))
+	conn.SetDeadline(due[total-1].Add(hangTime))
 	for len(took) < total {
 		h, err := ws.ReadHeader(in)
 		if err != nil {
@@ -346,6 +393,14 @@ func processorTime(b *testing.B, pid int) time.Duration {
 func BenchmarkWrongTokens(b *testing.B) {
 	b.Setenv("ROVERD_CONTROL_TOKEN", driveToken)
 	besieged(b, `{"op":"drive","left":0.3,"right":-0.3,"id":%d}`, []string{"none", "tokens"})
+}
+
+// BenchmarkGarbage measures a driver's commands to their acks while somebody sends garbage on 1,000 connections:
+//
+//	go test -run '^$' -bench Garbage -benchtime 1x ./server
+func BenchmarkGarbage(b *testing.B) {
+	b.Setenv("ROVERD_CONTROL_TOKEN", driveToken)
+	besieged(b, `{"op":"drive","left":0.3,"right":-0.3,"id":%d}`, []string{"none", "garbage"})
 }
 
 // BenchmarkGreedyController measures the stops of one controller while another, who drives, sends as many commands as it
