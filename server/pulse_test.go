@@ -39,8 +39,8 @@ max_angle = 45
 	}
 	for _, viewers := range []int{0, 1000} {
 		t.Run(fmt.Sprint("viewers=", viewers), func(t *testing.T) {
-			trace := traceLines(t)
 			r := startRover(t, "[drive]\nttl = \"5s\"\n"+servos)
+			trace := traceLines(t)
 			crowd := newCrowd(t, r.addr, viewers)
 			driver, _ := dial(t, r.addr)
 			go driver.discard()
