@@ -212,6 +212,7 @@ func garble(ctx context.Context, addr string) string {
 		all.Go(func() {
 			random := rand.New(rand.NewPCG(1, uint64(i)))
 			junk := make([]byte, 200)
+			time.Sleep(time.Duration(random.Int64N(int64(100 * time.Millisecond)))) // each has a time of its own
 			clock := time.NewTicker(100 * time.Millisecond)
 			defer clock.Stop()
 			for ctx.Err() == nil {
