@@ -300,6 +300,7 @@ func startTrace(t *testing.T, events ...string) (dir string) {
 		unix.Unmount(dir, 0)
 	})
 	write("/trace_clock", "mono")
+	write("/options/record-cmd", "0") // why: see server/trace_test.go
 	write("/trace", "")
 	for _, e := range events {
 		write("/events/"+e+"/enable", "1")
