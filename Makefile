@@ -83,7 +83,7 @@ cross: ## build for the boards
 	GOOS=linux GOARCH=arm64 $(GO) vet ./...
 	GOOS=linux GOARCH=arm $(GO) vet ./...
 
-fuzz: ## try FUZZTIME inputs on each target (5000000x takes an hour)
+fuzz: ## try FUZZTIME inputs on each target (7000000x take an hour)
 	$(GO) test -run '^$$' -fuzz FuzzDecoder -fuzztime $(FUZZTIME) ./server/websocket
 	$(GO) test -run '^$$' -fuzz FuzzHead -fuzztime $(FUZZTIME) ./server/websocket
 	$(GO) test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./server

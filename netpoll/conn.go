@@ -44,7 +44,7 @@ type Conn struct {
 	slot      uint32
 	events    uint16 // what the socket is watched for: input, EPOLLOUT
 	state     state
-	paused    bool // not read until rest has gone
+	pause     pause
 	preferred bool // it is in the loop's first set
 	detached  bool // the descriptor is somebody else's now
 	layered   bool // the handler is a Layer, which output passes through
@@ -69,6 +69,15 @@ const (
 	closed          // no more events; reaped at the end of the turn
 )
 
+// pause is why a connection is not read.
+type pause uint8
+
+const (
+	reading    pause = iota
+	untilTaken       // not read until rest has gone
+	untilResume
+)
+
 // SetHandler makes h receive the events from now on.
 func (c *Conn) SetHandler(h Handler) {
 	if c.layered {
@@ -88,8 +97,12 @@ func (c *Conn) handle(events uint32) {
 		}
 	}
 	const end = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
-	if events&(unix.EPOLLIN|end) != 0 && c.state != closed {
+	switch {
+	case events&(unix.EPOLLIN|end) == 0 || c.state == closed:
+	case c.pause != untilResume:
 		c.receive(events&(end|unix.EPOLLPRI) != 0)
+	case events&end != 0:
+		c.Close(io.EOF)
 	}
 	l.uncork()
 }
@@ -166,8 +179,33 @@ func (c *Conn) Backlog() int {
 // Pause stops reading until all output has gone: for a handler whose input makes more of it. It has no effect, and
 // need not be undone, where the kernel takes the output at once.
 func (c *Conn) Pause() {
-	if c.paused = true; c.state == open {
+	if c.state == open && c.pause == reading {
+		c.pause = untilTaken
 		c.watch()
+	}
+}
+
+// Hold stops reading until Resume: for a handler that waits for something else first. If the peer sends no more meanwhile
+// the connection ends, whatever has come and was not read.
+func (c *Conn) Hold() {
+	if c.state == open {
+		c.pause = untilResume
+		c.watch()
+	}
+}
+
+// Resume has the connection read on after Hold.
+func (c *Conn) Resume() {
+	if c.state == open && c.pause == untilResume {
+		c.pause = reading
+		c.watch()
+	}
+}
+
+// taken is for when all output has gone.
+func (c *Conn) taken() {
+	if c.pause == untilTaken {
+		c.pause = reading
 	}
 }
 
@@ -183,7 +221,7 @@ func (l *Loop) uncork() {
 	}
 	l.out = l.out[:0]
 	if c.rest == nil {
-		c.paused = false
+		c.taken()
 	}
 	if c.state == finishing {
 		c.conclude()
@@ -241,7 +279,8 @@ func (c *Conn) flush() {
 	r.bytes, r.gone = r.bytes[n:], r.gone+n
 	switch {
 	case len(r.bytes) == 0:
-		c.rest, c.paused = nil, false
+		c.rest = nil
+		c.taken()
 		c.watch()
 	case r.gone > len(r.bytes): // give back their memory, while copying costs no more than they did
 		r.bytes, r.gone = bytes.Clone(r.bytes), 0
@@ -250,14 +289,15 @@ func (c *Conn) flush() {
 
 // watch has the kernel tell of what the connection waits for now.
 func (c *Conn) watch() {
-	var events uint16
+	events := uint16(input)
 	switch {
-	case c.rest == nil:
-		events = input
-	case c.paused || c.state == finishing:
-		events = unix.EPOLLOUT
-	default:
-		events = input | unix.EPOLLOUT
+	case c.pause == untilResume:
+		events = unix.EPOLLRDHUP
+	case c.rest != nil && (c.pause == untilTaken || c.state == finishing):
+		events = 0
+	}
+	if c.rest != nil {
+		events |= unix.EPOLLOUT
 	}
 	if c.events != events {
 		c.events = events

@@ -132,6 +132,41 @@ func TestPause(t *testing.T) {
 	<-sent
 }
 
+// A connection that is held is not read, whatever it writes, until it is resumed; but its end is noticed.
+func TestHold(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	on(t, l, func() {
+		c.Hold()
+		peer.Write([]byte("early"))
+		c.Pause() // does not end it
+		c.Write([]byte("meanwhile"))
+	})
+	if _, err := io.ReadFull(peer, make([]byte, len("meanwhile"))); err != nil {
+		t.Fatal(err)
+	}
+	on(t, l, func() {}) // a turn for what has come to be told of
+	read := make(chan struct{})
+	on(t, l, func() {
+		if len(r.data) > 0 {
+			t.Errorf("%q was read while held", r.data)
+		}
+		r.onData = func(c *Conn, _ []byte) {
+			c.Hold()
+			close(read)
+		}
+		c.Resume()
+	})
+	wait(t, read, "what came meanwhile")
+	peer.Write([]byte("late"))
+	unix.Shutdown(int(peer.Fd()), unix.SHUT_WR)
+	wait(t, r.end, "Closed")
+	if string(r.data) != "early" || r.err != io.EOF {
+		t.Errorf("got %q, %v", r.data, r.err)
+	}
+}
+
 // A read ends before urgent data (tcp(7)), though more may stand behind it: that must not wait until still more comes.
 func TestUrgentData(t *testing.T) {
 	l := newTestLoop(t, Config{})

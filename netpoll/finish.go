@@ -20,7 +20,7 @@ func (c *Conn) Finish() {
 		return
 	}
 	c.SetDeadline(lingerTime)
-	c.state = finishing
+	c.state, c.pause = finishing, reading
 	if c.loop.corked != c {
 		c.conclude()
 	}

@@ -318,7 +318,7 @@ func (v *visitor) heard() {
 
 func (v *visitor) Data(c *Conn, p []byte) {
 	v.heard()
-	switch v.rnd.IntN(12) {
+	switch v.rnd.IntN(13) {
 	case 0:
 		c.Close(nil)
 		if other, _ := v.rush.last.Load(c.loop); other != nil {
@@ -341,6 +341,10 @@ func (v *visitor) Data(c *Conn, p []byte) {
 		v.hand(c, p)
 	case 7:
 		v.dial(c.loop)
+	case 8:
+		c.Write(p)
+		c.Hold()
+		c.loop.Post(c.Resume)
 	default:
 		c.Write(p)
 	}

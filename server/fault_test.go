@@ -123,7 +123,7 @@ func spread(all []time.Duration) string {
 	if n == 0 {
 		return "none"
 	}
-	return fmt.Sprintf("p50 %s, p99 %s, max %s of %d", all[n/2], all[(n-1)*99/100], all[n-1], n)
+	return fmt.Sprintf("p50 %s, p99 %s, max %s of %d", all[(n-1)/2], all[(n*99+99)/100-1], all[n-1], n)
 }
 
 // fault is what befalls a rover, or its driver.

@@ -16,13 +16,12 @@ import (
 	"roverd/server/websocket"
 )
 
-// maxHello is how much a client may send before its TLS handshake is over: a record of the largest size, and more than
-// any client says.
+// maxHello is how much a client may say before it hears anything: more than a record of the largest size.
 const maxHello = 32 << 10
 
 var (
 	errNoTLS   = errors.New("what came first is no TLS handshake")
-	errTooMuch = fmt.Errorf("more than %d bytes came before the end of the TLS handshake", maxHello)
+	errTooMuch = fmt.Errorf("more than %d bytes came with what opens the TLS handshake", maxHello)
 )
 
 // handshake is a connection on its way to be a guest over TLS.
@@ -75,9 +74,10 @@ func (h *handshake) Data(c *netpoll.Conn, p []byte) {
 	in := h.in
 	h.mu.Unlock()
 	switch {
-	case len(in) > maxHello:
+	case !h.queued && len(in) > maxHello:
 		c.Close(errTooMuch)
 	case h.queued:
+		c.Hold()
 		h.rouse()
 	case 'A' <= in[0] && in[0] <= 'Z':
 		h.over = true
@@ -90,6 +90,7 @@ func (h *handshake) Data(c *netpoll.Conn, p []byte) {
 			c.Close(err)
 		} else if whole {
 			h.queued = true
+			c.Hold()
 			h.deck.srv.handshakes.add(h)
 		}
 	}
@@ -143,12 +144,14 @@ func (h *handshake) shake() (err error) {
 	return h.secure.tls.Handshake()
 }
 
-// Read is how crypto/tls gets what the client says. While it waits for that, others have its turn.
+// Read is how crypto/tls gets what the client says, which is read as far as it is wanted: behind the last of the handshake
+// there may be more, and others wait. While it waits for the client, others have its turn.
 func (h *handshake) Read(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.in) == 0 && h.err == nil {
 		h.mu.Unlock()
+		h.deck.loop.Post(h.conn.Resume)
 		all := h.deck.srv.handshakes
 		<-all.turns
 		select {
@@ -183,6 +186,7 @@ func (h *handshake) conclude(err error) {
 		h.deck.srv.complain("a TLS handshake failed", err, c)
 		c.Finish() // behind the alert
 	default:
+		c.Resume()
 		s := h.secure
 		s.Conn, s.handler = h.deck.wire, &guest{deck: h.deck, place: h.place, from: h.from}
 		c.SetLayer(s)

@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -430,6 +431,45 @@ func TestCloseNotify(t *testing.T) {
 		t.Errorf("then came %q, %v", rest, err)
 	}
 	watcher.conn.Close()
+	s.empty(t)
+}
+
+// What a client has to say may come right behind the last of its handshake, however much it is.
+func TestTLSUploadBehindHandshake(t *testing.T) {
+	s, addr, trust := startTLS(t)
+	raw, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.SetDeadline(time.Now().Add(hangTime))
+	g := &gather{Conn: raw}
+	config := only(trust, tls.VersionTLS13)
+	config.VerifyConnection = func(tls.ConnectionState) error { // the ClientHello has gone
+		g.gathering = true
+		return nil
+	}
+	conn := tls.Client(g, config)
+	defer conn.Close()
+	if err := conn.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	const size = 3 << 20
+	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", size)
+	conn.Write(make([]byte, size))
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		raw.Write(g.all) // the server need not take it all
+	}()
+	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("the answer is %s", r.Status)
+	}
+	raw.Close()
+	<-sent
 	s.empty(t)
 }
 

@@ -62,15 +62,21 @@ func (l *lineTrace) begin() {
 
 func (l *lineTrace) mark() { l.write("trace_marker", "here") }
 
-// events ends the record and returns it.
-func (l *lineTrace) events() (all []traceEvent) {
+// text is the record so far.
+func (l *lineTrace) text() string {
 	l.t.Helper()
-	l.write("tracing_on", "0")
 	text, err := os.ReadFile(filepath.Join(l.dir, "trace"))
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
+	return string(text)
+}
+
+// events ends the record and returns it.
+func (l *lineTrace) events() (all []traceEvent) {
+	l.t.Helper()
+	l.write("tracing_on", "0")
+	for line := range strings.Lines(l.text()) {
 		if e, ok := parseTrace(strings.TrimSpace(line)); ok {
 			all = append(all, e)
 		}

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -173,23 +172,11 @@ type change struct {
 func simulatedBoard(t *testing.T) (changes func() []change) {
 	t.Helper()
 	simulatePi(t)
-	tracing := t.TempDir()
-	if err := syscall.Mount("tracefs", tracing, "tracefs", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { syscall.Unmount(tracing, 0) })
-	for file, text := range map[string]string{"trace": "", "events/gpio/enable": "1"} {
-		if err := os.WriteFile(filepath.Join(tracing, file), []byte(text), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
+	trace := traceLines(t)
+	trace.write("events/gpio/gpio_direction/enable", "1")
 	return func() (all []change) {
-		text, err := os.ReadFile(filepath.Join(tracing, "trace"))
-		if err != nil {
-			t.Fatal(err)
-		}
 		base := math.MaxInt // of the chip, in the kernel's numbering of all lines
-		for _, m := range regexp.MustCompile(`gpio_(?:value|direction): ([0-9]+) +(?:set ([01])|in|out)`).FindAllStringSubmatch(string(text), -1) {
+		for _, m := range regexp.MustCompile(`gpio_(?:value|direction): ([0-9]+) +(?:set ([01])|in|out)`).FindAllStringSubmatch(trace.text(), -1) {
 			c := change{value: -1}
 			c.line, _ = strconv.Atoi(m[1])
 			if m[2] != "" {
