@@ -118,6 +118,10 @@ func TestAgainstRoverd(t *testing.T) {
 		t.Errorf("one of three has the helm; of 30 %d were done, %d refused; want 10 and 20", done(drive), n)
 	}
 
+	if p := drive.Process; p == nil || p.End.Resident < 1<<20 || p.End.CPU <= 0 || p.End.Goroutines == 0 {
+		t.Errorf("without -pid the server's /metrics are asked; they say %+v", p)
+	}
+
 	slow := bench("slow", "-n", "10", "-slow", "100", "-warmup", "0s", "-d", "1s", "-pid", id, url)
 	figures{"slow_readers": 100, "slow_dropped": 0}.check(t, slow)
 	if done(slow) != 20 {

@@ -293,6 +293,7 @@ func TestStrangers(t *testing.T) {
 		{"/", nil, 401, `name="token"`},
 		{"/state", nil, 401, "token"},
 		{"/drivelog", nil, 401, "token"},
+		{"/metrics", nil, 401, "token"},
 		{"/style.css", nil, 200, ""},
 		{"/index.html", nil, 404, ""}, // or it would be a way around
 		{"//", nil, 401, `name="token"`},
@@ -303,6 +304,7 @@ func TestStrangers(t *testing.T) {
 		{"/", bearer(watchToken), 200, "app.js"},
 		{"/state", bearer(watchToken), 200, `"op":"state"`},
 		{"/drivelog", bearer(watchToken), 401, "token"},
+		{"/metrics", bearer(watchToken), 200, "roverd_viewers 0\n"},
 		{"/drivelog", bearer(driveToken), 200, "["},
 		{"/?token=wrong", nil, 401, "wrong"},
 	} {

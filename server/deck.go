@@ -215,6 +215,7 @@ func (d *deck) sendAnswers() {
 	d.mu.Unlock()
 	for i, a := range answers {
 		if a.message == nil {
+			d.srv.outcomes.add(outcomeOf(a.result))
 			d.scratch = appendResult(d.scratch[:0], a.id, a.result)
 			a.message = d.scratch
 			a.pilot.owed--

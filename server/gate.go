@@ -137,6 +137,13 @@ func (g *gate) uncount(place uint32) {
 	}
 }
 
+// crowd returns how many are in.
+func (g *gate) crowd() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.in
+}
+
 // turnAway takes one of the maxTurned places; turnedAway gives it back.
 func (g *gate) turnAway() bool {
 	g.mu.Lock()

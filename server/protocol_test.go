@@ -301,6 +301,7 @@ func TestProtocolCodes(t *testing.T) {
 	same(t, "codes", slices.Collect(maps.Values(codes)), consts(root.Defs.find("code").OneOf))
 	same(t, "causes", append(causes, ""), consts(root.server().find("state").Properties.find("cause").OneOf))
 	events = append(events, slices.Collect(maps.Values(stopNames))...)
+	same(t, "causes that are counted", append(newStops().names(), ""), append(causes, ""))
 	same(t, "events", events, consts(root.Defs.find("event").Properties.find("what").OneOf))
 
 	numbers := []string{fmt.Sprint(tryAgainLater), fmt.Sprint(ws.StatusNormalClosure)}

@@ -79,11 +79,16 @@ func (p *publisher) kick() {
 	}
 }
 
+// current returns the state.
+func (p *publisher) current() stateMessage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
+}
+
 // snapshot returns the state as JSON.
 func (p *publisher) snapshot() []byte {
-	p.mu.Lock()
-	state := p.state
-	p.mu.Unlock()
+	state := p.current()
 	return encode(&state)
 }
 

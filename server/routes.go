@@ -34,6 +34,13 @@ func (s *server) routes() http.Handler {
 			writeJSON(w, encode(s.audit.list()))
 		}
 	})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		if s.admits(w, r, view) {
+			w.Header().Set("Content-Type", expositionType)
+			w.Header().Set("Cache-Control", "no-store")
+			w.Write(s.expose())
+		}
+	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(map[string]any{

@@ -40,6 +40,8 @@ type server struct {
 	access    *access
 	bridge    *bridge
 	audit     *audit
+	stops     tally               // by cause
+	outcomes  tally               // of commands
 	messages  limit               // of a client
 	lines     []*netpoll.Listener // for those who speak lines; none without -line
 	settler   *settler
@@ -62,7 +64,7 @@ type server struct {
 
 // newServer opens the port and the lines. Nothing moves and nobody is served before run.
 func newServer(cfg *config, logger *zap.Logger) (*server, []*netpoll.Listener, error) {
-	s := &server{cfg: cfg, publisher: newPublisher(), audit: newAudit(logger), log: logger}
+	s := &server{cfg: cfg, publisher: newPublisher(), audit: newAudit(logger), stops: newStops(), outcomes: newOutcomes(), log: logger}
 	s.trouble = logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(c, time.Minute, 1, 0)
 	}))
@@ -347,6 +349,7 @@ func (s *server) carChanged(state hardware.State) {
 	s.publisher.change(func(m *stateMessage) { m.setCar(state, s.car) })
 	if state.Cause != s.lastCause && state.Cause != "" {
 		s.audit.add(event{What: "stopped", Why: state.Cause})
+		s.stops.add(state.Cause)
 	}
 	if state.Fault != s.lastFault && state.Fault != "" {
 		s.audit.add(event{What: "fault", Why: state.Fault})
