@@ -114,7 +114,7 @@ func (c *Conn) receive(more bool) {
 	if c.preferred {
 		in = in[:preferredSize]
 	}
-	n, errno := read(int(c.fd), in)
+	n, errno := recv(int(c.fd), in)
 	switch {
 	case errno == unix.EAGAIN:
 	case (errno != 0 || n == 0) && c.state == shut:
@@ -244,7 +244,7 @@ func (c *Conn) transmit(p []byte) {
 		c.loop.backlog += len(p)
 		return
 	}
-	n, errno := write(int(c.fd), p)
+	n, errno := send(int(c.fd), p)
 	if errno == unix.EAGAIN {
 		n = 0
 	} else if errno != 0 {
@@ -265,7 +265,7 @@ func (c *Conn) flush() {
 	}
 	n, errno := 0, syscall.Errno(0)
 	if len(c.rest.bytes) > 0 {
-		n, errno = write(int(c.fd), c.rest.bytes)
+		n, errno = send(int(c.fd), c.rest.bytes)
 	}
 	if errno == unix.EAGAIN {
 		return

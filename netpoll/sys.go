@@ -33,6 +33,27 @@ func write(fd int, p []byte) (int, syscall.Errno) {
 	}
 }
 
+// On a socket read(2) and write(2) get to the same as recv(2) and send(2), but by a longer way: a twentieth of what it costs
+// to send a message.
+
+func recv(fd int, p []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+		if errno != unix.EINTR {
+			return int(n), errno
+		}
+	}
+}
+
+func send(fd int, p []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+		if errno != unix.EINTR {
+			return int(n), errno
+		}
+	}
+}
+
 // accept also stores the peer's address.
 func accept(fd int, peer *unix.RawSockaddrAny) (int, syscall.Errno) {
 	size := uint32(unix.SizeofSockaddrAny)
