@@ -155,6 +155,28 @@ func TestMoreThanHello(t *testing.T) {
 	}
 }
 
+// Nor does a handshake take more memory once it is under way: that of a hello which has no end in sight is over.
+func TestEndlessHello(t *testing.T) {
+	s, addr, _ := startTLS(t, "-loops", "1")
+	on(s.decks[0], func() { s.handshakes.time = time.Hour })
+	const largest = 1 << 14
+	record := append([]byte{22, 3, 1, largest >> 8, 0}, make([]byte, largest)...)
+	copy(record[5:], []byte{1, 0, 0xff, 0xff}) // a ClientHello (RFC 8446 section 4) of nearly 64 KiB
+	conn := dialFrom(t, "127.0.0.1", addr, record)
+	until(t, "it is under way", func() bool {
+		s.handshakes.mu.Lock()
+		defer s.handshakes.mu.Unlock()
+		return s.handshakes.running == 1
+	})
+	copy(record[5:], []byte{0, 0, 0, 0})
+	conn.SetDeadline(time.Now().Add(hangTime))
+	conn.Write(record)
+	conn.Write(record)
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("48 KiB of a hello are taken")
+	}
+}
+
 // However many say a hello and nothing more, those from other addresses get in; when all places are taken they wait, and
 // get in when one is free.
 func TestSlowHandshakes(t *testing.T) {
