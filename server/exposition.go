@@ -55,7 +55,10 @@ func (e *exposition) tally(name, help, of string, t tally) {
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-func label(name, value string) string { return name + `="` + labelEscapes.Replace(value) + `"` }
+// label is one whatever the value: all that is read with one which is not UTF-8 would be refused.
+func label(name, value string) string {
+	return name + `="` + labelEscapes.Replace(strings.ToValidUTF8(value, "\ufffd")) + `"`
+}
 
 // started is when the process began.
 var started = time.Now()

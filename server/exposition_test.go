@@ -18,6 +18,10 @@ func TestMetrics(t *testing.T) {
 	driver.send("estop")
 	driver.send("up")
 	driver.expectError(isEStop)
+	driver.send("reset")
+	driver.expectState("it may drive", func(m message) bool { return m.Cause == "estop" && !m.Estop })
+	driver.send("estop") // though it stands by the first one
+	driver.expectState("it may not", func(m message) bool { return m.Estop })
 	got, described := map[string]float64{}, map[string]bool{}
 	line := regexp.MustCompile(`^([a-z_]+)({[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*})? (-?[0-9.e+]+)$`)
 	text := scrape(t, addr)
@@ -48,8 +52,8 @@ func TestMetrics(t *testing.T) {
 	for name, want := range map[string]float64{
 		"roverd_viewers": 1, "roverd_http_connections": 1, "roverd_helm_taken": 1, "roverd_moving": 0,
 		"roverd_estop": 1, "roverd_fault": 0,
-		`roverd_stops_total{cause="ttl"}`: 1, `roverd_stops_total{cause="estop"}`: 1, `roverd_stops_total{cause="sensor"}`: 0,
-		`roverd_commands_total{outcome="applied"}`: 2, `roverd_commands_total{outcome="refused"}`: 1,
+		`roverd_stops_total{cause="ttl"}`: 1, `roverd_stops_total{cause="estop"}`: 2, `roverd_stops_total{cause="sensor"}`: 0,
+		`roverd_commands_total{outcome="applied"}`: 4, `roverd_commands_total{outcome="refused"}`: 1,
 	} {
 		if value, there := got[name]; !there || value != want {
 			t.Errorf("%s is %v; want %v", name, value, want)
@@ -70,7 +74,7 @@ func TestMetrics(t *testing.T) {
 
 // Whatever a chip calls itself, its name is one value.
 func TestLabel(t *testing.T) {
-	if got, want := label("car", "a\\b\"c\nd"), `car="a\\b\"c\nd"`; got != want {
+	if got, want := label("car", "a\\b\"c\nd\xff"), `car="a\\b\"c\nd�"`; got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}
 }
