@@ -3,10 +3,14 @@ package main
 import (
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What Prometheus reads: each metric is described once and before its samples, and they tell what was done.
@@ -76,6 +80,37 @@ func TestMetrics(t *testing.T) {
 func TestLabel(t *testing.T) {
 	if got, want := label("car", "a\\b\"c\nd\xff"), `car="a\\b\"c\nd�"`; got != want {
 		t.Errorf("got %s; want %s", got, want)
+	}
+}
+
+// A Raspberry Pi has no clock that goes on while it is off: it hears the time over the network, when roverd has begun.
+func TestGPIOClockIsSet(t *testing.T) {
+	if os.Getenv("ROVERD_GUEST") == "" {
+		t.Skip("NOT TESTED here: it sets the clock; `make guest` runs it in a virtual machine")
+	}
+	advance := func(by time.Duration) {
+		now := unix.NsecToTimespec(time.Now().Add(by).UnixNano())
+		if err := unix.ClockSettime(unix.CLOCK_REALTIME, &now); err != nil {
+			t.Error(err)
+		}
+	}
+	start := func() time.Time {
+		var e exposition
+		e.process()
+		_, text, _ := strings.Cut(string(e), "\nprocess_start_time_seconds ")
+		text, _, _ = strings.Cut(text, "\n")
+		seconds, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			t.Error(err)
+		}
+		return time.Unix(0, int64(seconds*1e9))
+	}
+	const off = 24 * time.Hour
+	before := start()
+	advance(off)
+	defer advance(-off)
+	if got := start().Sub(before).Round(time.Minute); got != off {
+		t.Errorf("a day was lost, and the process is told to have begun %s later", got)
 	}
 }
 
