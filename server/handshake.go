@@ -189,7 +189,8 @@ func (h *handshake) conclude(err error) {
 	case err != nil:
 		h.over = true
 		h.deck.srv.complain("a TLS handshake failed", err, c)
-		c.Finish() // behind the alert
+		h.in, h.secure = nil, nil // the client may take its time
+		c.Finish()                // behind the alert
 	default:
 		c.Resume()
 		s := h.secure

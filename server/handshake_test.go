@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"roverd/netpoll"
+
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
@@ -175,6 +177,33 @@ func TestEndlessHello(t *testing.T) {
 	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("48 KiB of a hello are taken")
 	}
+}
+
+// Of a handshake that has failed no buffers stay while its client has yet to close: it has no place any more by which they
+// would be counted.
+func TestFailedHandshakeIsSmall(t *testing.T) {
+	s, _, _ := startTLS(t)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := os.NewFile(uintptr(fds[1]), "client")
+	defer client.Close()
+	d := s.decks[0]
+	var h *handshake
+	d.loop.Adopt(fds[0], netip.AddrPort{}, []byte{22, 3, 1, 0, 4, 1, 0, 0, 0}, func(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
+		h = newHandshake(d, c, from.Addr()).(*handshake)
+		return h
+	})
+	client.SetDeadline(time.Now().Add(hangTime))
+	if p, err := io.ReadAll(client); len(p) == 0 || err != nil {
+		t.Errorf("got %q, %v; want an alert", p, err)
+	}
+	on(d, func() {
+		if h.in != nil || h.secure != nil {
+			t.Error("its buffers are still there")
+		}
+	})
 }
 
 // However many say a hello and nothing more, those from other addresses get in; when all places are taken they wait, and
