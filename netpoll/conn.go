@@ -102,7 +102,11 @@ func (c *Conn) handle(events uint32) {
 	case c.pause != untilResume:
 		c.receive(events&(end|unix.EPOLLPRI) != 0)
 	case events&end != 0:
-		c.Close(io.EOF)
+		err := io.EOF
+		if n, _ := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR); n != 0 {
+			err = syscall.Errno(n)
+		}
+		c.Close(err)
 	}
 	l.uncork()
 }
@@ -185,8 +189,8 @@ func (c *Conn) Pause() {
 	}
 }
 
-// Hold stops reading until Resume: for a handler that waits for something else first. If the peer sends no more meanwhile
-// the connection ends, whatever has come and was not read.
+// Hold stops reading until Resume: for a handler that waits for something else first. If the peer sends no more
+// meanwhile the connection ends, whatever has come and was not read.
 func (c *Conn) Hold() {
 	if c.state == open {
 		c.pause = untilResume

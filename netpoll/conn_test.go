@@ -167,6 +167,38 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// Of a connection that breaks while it is held one hears the socket's error.
+func TestResetWhileHeld(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	r := newRecorder()
+	held := make(chan struct{})
+	r.onDrained = func(c *Conn) {
+		c.Hold()
+		close(held)
+	}
+	on(t, l, func() {
+		if _, err := l.Dial(netip.Addr{}, addrOf(ln), nil, r); err != nil {
+			t.Error(err)
+		}
+	})
+	peer, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, held, "Drained")
+	peer.(*net.TCPConn).SetLinger(0)
+	peer.Close()
+	wait(t, r.end, "Closed")
+	if r.err != unix.ECONNRESET {
+		t.Errorf("closed with %v", r.err)
+	}
+}
+
 // A read ends before urgent data (tcp(7)), though more may stand behind it: that must not wait until still more comes.
 func TestUrgentData(t *testing.T) {
 	l := newTestLoop(t, Config{})

@@ -46,6 +46,28 @@ func TestFinishInsideAnEvent(t *testing.T) {
 	wait(t, r.end, "Closed")
 }
 
+// Who is held when the connection is finished is read to the end like any other.
+func TestFinishWhileHeld(t *testing.T) {
+	l := newTestLoop(t, Config{})
+	r := newRecorder()
+	c, peer := pair(t, l, unix.SOCK_STREAM, r)
+	on(t, l, func() {
+		c.Hold()
+		peer.Write([]byte("ignored"))
+		c.Write([]byte("bye"))
+		c.Finish()
+		c.Resume() // comes too late, and does nothing
+	})
+	if got, err := io.ReadAll(peer); err != nil || string(got) != "bye" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	peer.Close()
+	wait(t, r.end, "Closed")
+	if r.err != nil || len(r.data) > 0 {
+		t.Errorf("got %q, closed with %v", r.data, r.err)
+	}
+}
+
 func TestFinishIsBounded(t *testing.T) {
 	l := newTestLoop(t, Config{Tick: time.Millisecond})
 	r := newRecorder()

@@ -55,7 +55,10 @@ func (e *exposition) tally(name, help, of string, t tally) {
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-func label(name, value string) string { return name + `="` + labelEscapes.Replace(value) + `"` }
+// label is one whatever the value: all that is read with one which is not UTF-8 would be refused.
+func label(name, value string) string {
+	return name + `="` + labelEscapes.Replace(strings.ToValidUTF8(value, "\ufffd")) + `"`
+}
 
 // started is when the process began.
 var started = time.Now()
@@ -80,7 +83,9 @@ func (e *exposition) process() {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
 		e.gauge("process_max_fds", "How many file descriptors may be open.", float64(limit.Cur))
 	}
-	e.gauge("process_start_time_seconds", "When the process began, in seconds since 1970.", float64(started.UnixMilli())/1000)
+	// By the clock as it is set now: a Raspberry Pi that starts has yet to hear the time.
+	began := time.Now().Add(-time.Since(started))
+	e.gauge("process_start_time_seconds", "When the process began, in seconds since 1970.", float64(began.UnixMilli())/1000)
 	e.gauge("go_goroutines", "Goroutines.", float64(runtime.NumGoroutine()))
 	threads := []metrics.Sample{{Name: "/sched/threads/total:threads"}}
 	if metrics.Read(threads); threads[0].Value.Kind() == metrics.KindUint64 {

@@ -16,12 +16,13 @@ import (
 	"roverd/server/websocket"
 )
 
-// maxHello is how much a client may say before it hears anything: more than a record of the largest size.
+// maxHello is how much a client may say before it hears anything, and in all of its TLS handshake: more than a record of
+// the largest size.
 const maxHello = 32 << 10
 
 var (
 	errNoTLS   = errors.New("what came first is no TLS handshake")
-	errTooMuch = fmt.Errorf("more than %d bytes came with what opens the TLS handshake", maxHello)
+	errTooMuch = fmt.Errorf("the TLS handshake has more than %d bytes", maxHello)
 )
 
 // handshake is a connection on its way to be a guest over TLS.
@@ -46,6 +47,7 @@ type handshake struct {
 	// Shared with its own goroutine.
 	mu   sync.Mutex
 	in   []byte // what has come and was not read yet
+	said int    // what was read before
 	err  error  // nothing more comes
 	wake chan struct{}
 }
@@ -144,8 +146,8 @@ func (h *handshake) shake() (err error) {
 	return h.secure.tls.Handshake()
 }
 
-// Read is how crypto/tls gets what the client says, which is read as far as it is wanted: behind the last of the handshake
-// there may be more, and others wait. While it waits for the client, others have its turn.
+// Read is how crypto/tls gets what the client says, which is read as far as it is wanted: behind the last of the
+// handshake there may be more, and others wait. While it waits for the client, others have its turn.
 func (h *handshake) Read(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -167,6 +169,9 @@ func (h *handshake) Read(p []byte) (int, error) {
 	}
 	n := copy(p, h.in)
 	h.in = h.in[n:]
+	if h.said += n; h.said > maxHello {
+		return 0, errTooMuch
+	}
 	return n, nil
 }
 
@@ -184,7 +189,8 @@ func (h *handshake) conclude(err error) {
 	case err != nil:
 		h.over = true
 		h.deck.srv.complain("a TLS handshake failed", err, c)
-		c.Finish() // behind the alert
+		h.in, h.secure = nil, nil // the client may take its time
+		c.Finish()                // behind the alert
 	default:
 		c.Resume()
 		s := h.secure

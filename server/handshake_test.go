@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"roverd/netpoll"
+
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
@@ -153,6 +155,55 @@ func TestMoreThanHello(t *testing.T) {
 	if p, err := io.ReadAll(client); len(p) > 0 || err != nil {
 		t.Errorf("got %q, %v", p, err)
 	}
+}
+
+// Nor does a handshake take more memory once it is under way: that of a hello which has no end in sight is over.
+func TestEndlessHello(t *testing.T) {
+	s, addr, _ := startTLS(t, "-loops", "1")
+	on(s.decks[0], func() { s.handshakes.time = time.Hour })
+	const largest = 1 << 14
+	record := append([]byte{22, 3, 1, largest >> 8, 0}, make([]byte, largest)...)
+	copy(record[5:], []byte{1, 0, 0xff, 0xff}) // a ClientHello (RFC 8446 section 4) of nearly 64 KiB
+	conn := dialFrom(t, "127.0.0.1", addr, record)
+	until(t, "it is under way", func() bool {
+		s.handshakes.mu.Lock()
+		defer s.handshakes.mu.Unlock()
+		return s.handshakes.running == 1
+	})
+	copy(record[5:], []byte{0, 0, 0, 0})
+	conn.SetDeadline(time.Now().Add(hangTime))
+	conn.Write(record)
+	conn.Write(record)
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("48 KiB of a hello are taken")
+	}
+}
+
+// Of a handshake that has failed no buffers stay while its client has yet to close: it has no place any more by which they
+// would be counted.
+func TestFailedHandshakeIsSmall(t *testing.T) {
+	s, _, _ := startTLS(t)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := os.NewFile(uintptr(fds[1]), "client")
+	defer client.Close()
+	d := s.decks[0]
+	var h *handshake
+	d.loop.Adopt(fds[0], netip.AddrPort{}, []byte{22, 3, 1, 0, 4, 1, 0, 0, 0}, func(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
+		h = newHandshake(d, c, from.Addr()).(*handshake)
+		return h
+	})
+	client.SetDeadline(time.Now().Add(hangTime))
+	if p, err := io.ReadAll(client); len(p) == 0 || err != nil {
+		t.Errorf("got %q, %v; want an alert", p, err)
+	}
+	on(d, func() {
+		if h.in != nil || h.secure != nil {
+			t.Error("its buffers are still there")
+		}
+	})
 }
 
 // However many say a hello and nothing more, those from other addresses get in; when all places are taken they wait, and

@@ -60,6 +60,7 @@ type server struct {
 
 	// Owned by the car's goroutine.
 	lastCause, lastFault string
+	lastEStop            bool
 }
 
 // newServer opens the port and the lines. Nothing moves and nobody is served before run.
@@ -347,14 +348,14 @@ func stepAside() { runtime.Gosched() }
 // carChanged is told every new state of the car, on the car's goroutine.
 func (s *server) carChanged(state hardware.State) {
 	s.publisher.change(func(m *stateMessage) { m.setCar(state, s.car) })
-	if state.Cause != s.lastCause && state.Cause != "" {
+	if state.Cause != "" && (state.Cause != s.lastCause || state.EStop && !s.lastEStop) {
 		s.audit.add(event{What: "stopped", Why: state.Cause})
 		s.stops.add(state.Cause)
 	}
 	if state.Fault != s.lastFault && state.Fault != "" {
 		s.audit.add(event{What: "fault", Why: state.Fault})
 	}
-	s.lastCause, s.lastFault = state.Cause, state.Fault
+	s.lastCause, s.lastFault, s.lastEStop = state.Cause, state.Fault, state.EStop
 }
 
 // lost notes the end of a connection, unless it is an ordinary one.
