@@ -32,6 +32,12 @@ func runSend(ctx context.Context, args []string, getenv func(string) string, in 
 	if err := parseFlags(flags, args); err != nil {
 		return err
 	}
+	for _, word := range flags.Args() { // flag stops at the first word
+		name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		if strings.HasPrefix(word, "-") && flags.Lookup(name) != nil {
+			return usage("send: %s stands behind the command: flags go before it, as in `roverd send -addr ADDR stop`", word)
+		}
+	}
 	text := strings.Join(flags.Args(), " ")
 	switch {
 	case prompt && text != "":

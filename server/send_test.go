@@ -219,6 +219,7 @@ func TestSendErrors(t *testing.T) {
 		{[]string{"up\nback"}, 2, []string{"control characters"}},
 		{[]string{strings.Repeat("x", 5000)}, 2, []string{"4096"}},
 		{[]string{"-speed", "5"}, 2, []string{"-speed"}},
+		{[]string{"up", "50", "-addr", "car:9900"}, 2, []string{"-addr stands behind the command"}},
 	} {
 		code, _, stderr := sent(t, "", "", tt.args...)
 		if code != tt.code || strings.Contains(stderr, "hidden") {
