@@ -52,10 +52,11 @@ func TestPulseFeelsABusyLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 	const busy = 20 * time.Millisecond
+	began := time.Now()
 	during, after := make(chan time.Duration, 1), make(chan bool, 1)
 	loop.Post(func() {
 		p.start()
-		for began := time.Now(); time.Since(began) < busy; {
+		for start := time.Now(); time.Since(start) < busy; {
 		}
 		during <- p.lateness(time.Now())
 	})
@@ -64,5 +65,8 @@ func TestPulseFeelsABusyLoop(t *testing.T) {
 	}
 	for heard := false; !heard; heard = <-after { // of a beat, in a turn that may come after this one
 		loop.Post(func() { after <- !p.heard.IsZero() })
+		if time.Since(began) > time.Minute {
+			t.Fatal("it hears of no beat")
+		}
 	}
 }
