@@ -185,9 +185,12 @@ func (c *Car) turn() error {
 		if fault != nil {
 			err = fault
 		}
-		c.count()
+		took := time.Since(cmd.At)
+		if fault == nil {
+			c.publish() // before the answer: who has that may ask for the state at once
+		}
 		c.inbox = c.inbox[1:]
-		cmd.tell(Result{Applied: err == nil, Err: err, Seq: c.state.Seq, Took: time.Since(cmd.At)})
+		cmd.tell(Result{Applied: err == nil, Err: err, Seq: c.state.Seq, Took: took})
 		if fault != nil {
 			return c.fault(fault)
 		}
