@@ -127,6 +127,8 @@ func TestPrompt(t *testing.T) {
 			t.Error(err)
 		}
 		watcher.expectState("the helm is the claimant's", func(m message) bool { return m.Driver == hello.ID && m.Motion.Left == 0 })
+		watcher.send("release")
+		watcher.expectState("the helm is free", func(m message) bool { return m.Driver == "" })
 		watcher.conn.Close()
 	}
 }
