@@ -69,8 +69,7 @@ type Car struct {
 	inbox       []Command // taken from mail and not answered yet
 	scratch     []Command // backs inbox
 	state       State
-	counted     State  // as it was when Seq was last raised
-	shown       uint64 // Seq that onChange last heard
+	shown       State // what onChange last heard
 }
 
 // New makes a car that drives on lines, which were opened for cfg.Outputs. onChange is called on the car's goroutine with
@@ -93,7 +92,7 @@ func New(cfg Config, lines Lines, watch Watch, onChange func(State)) *Car {
 		}
 	}
 	c.state.Pan, c.state.Tilt, c.state.Sensors = c.pan.at, c.tilt.at, c.mail.readings
-	c.counted = c.state
+	c.shown = c.state
 	return c
 }
 
@@ -391,17 +390,11 @@ func (c *Car) wakeAt() time.Time {
 	return earliest(c.lease, c.wait)
 }
 
-// count gives every new state a number of its own.
-func (c *Car) count() {
-	if c.state != c.counted {
-		c.state.Seq++
-		c.counted = c.state
-	}
-}
-
+// publish tells every new state, which gets a number of its own.
 func (c *Car) publish() {
-	if c.count(); c.state.Seq != c.shown {
-		c.shown = c.state.Seq
+	if c.state != c.shown {
+		c.state.Seq++
+		c.shown = c.state
 		c.onChange(c.state)
 	}
 }

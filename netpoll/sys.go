@@ -15,44 +15,29 @@ import (
 // (a fifth of a core at GOMAXPROCS=1). That is right only because none of them can block: every descriptor here is
 // non-blocking from birth, and the wait on the connection set has a time-out of zero.
 
-func read(fd int, p []byte) (int, syscall.Errno) {
-	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-		if errno != unix.EINTR {
-			return int(n), errno
-		}
-	}
-}
-
-func write(fd int, p []byte) (int, syscall.Errno) {
-	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-		if errno != unix.EINTR {
-			return int(n), errno
-		}
-	}
-}
+func read(fd int, p []byte) (int, syscall.Errno)  { return transfer(unix.SYS_READ, fd, p, 0) }
+func write(fd int, p []byte) (int, syscall.Errno) { return transfer(unix.SYS_WRITE, fd, p, 0) }
 
 // On a socket read(2) and write(2) get to the same as recv(2) and send(2), but by a longer way: up to a tenth of what it
 // costs to send a message.
 
 // recv also reads what is no socket and was adopted all the same, as a timer.
 func recv(fd int, p []byte) (int, syscall.Errno) {
-	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
-		switch errno {
-		case unix.EINTR:
-		case unix.ENOTSOCK:
-			return read(fd, p)
-		default:
-			return int(n), errno
-		}
+	n, errno := transfer(unix.SYS_RECVFROM, fd, p, 0)
+	if errno == unix.ENOTSOCK {
+		return read(fd, p)
 	}
+	return n, errno
 }
 
 func send(fd int, p []byte) (int, syscall.Errno) {
+	return transfer(unix.SYS_SENDTO, fd, p, unix.MSG_NOSIGNAL)
+}
+
+// transfer makes one of the calls above. (Those without flags ignore the arguments behind the length.)
+func transfer(call uintptr, fd int, p []byte, flags uintptr) (int, syscall.Errno) {
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+		n, _, errno := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 		if errno != unix.EINTR {
 			return int(n), errno
 		}

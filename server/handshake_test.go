@@ -16,7 +16,6 @@ import (
 	"roverd/netpoll"
 
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 )
 
 // Who speaks HTTP to a port of TLS is told so, and who speaks neither is let go at once; nothing stays of either.
@@ -143,15 +142,8 @@ func dialFrom(t *testing.T, from, to string, says []byte) net.Conn {
 // take memory.
 func TestMoreThanHello(t *testing.T) {
 	s, _, trust := startTLS(t)
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := os.NewFile(uintptr(fds[1]), "client")
-	defer client.Close()
 	d := s.decks[0]
-	d.loop.Adopt(fds[0], netip.AddrPort{}, append(clientHello(t, trust), make([]byte, maxHello)...), d.open)
-	client.SetDeadline(time.Now().Add(hangTime))
+	client := adopted(t, d, append(clientHello(t, trust), make([]byte, maxHello)...), d.open)
 	if p, err := io.ReadAll(client); len(p) > 0 || err != nil {
 		t.Errorf("got %q, %v", p, err)
 	}
@@ -183,19 +175,12 @@ func TestEndlessHello(t *testing.T) {
 // would be counted.
 func TestFailedHandshakeIsSmall(t *testing.T) {
 	s, _, _ := startTLS(t)
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := os.NewFile(uintptr(fds[1]), "client")
-	defer client.Close()
 	d := s.decks[0]
 	var h *handshake
-	d.loop.Adopt(fds[0], netip.AddrPort{}, []byte{22, 3, 1, 0, 4, 1, 0, 0, 0}, func(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
+	client := adopted(t, d, []byte{22, 3, 1, 0, 4, 1, 0, 0, 0}, func(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
 		h = newHandshake(d, c, from.Addr()).(*handshake)
 		return h
 	})
-	client.SetDeadline(time.Now().Add(hangTime))
 	if p, err := io.ReadAll(client); len(p) == 0 || err != nil {
 		t.Errorf("got %q, %v; want an alert", p, err)
 	}

@@ -14,15 +14,7 @@ import (
 )
 
 // sensorsConfig has one sensor of each kind, and a second of distance.
-const sensorsConfig = `
-[[sensors]]
-name = "bumper"
-kind = "contact"
-line = "GPIO5"
-pull = "up"
-active_low = true
-stop = true
-
+const sensorsConfig = bumper + `
 [[sensors]]
 name = "front_m"
 kind = "distance"

@@ -405,19 +405,29 @@ func TestWalkSeesEveryoneWhileOthersJoin(t *testing.T) {
 	})
 }
 
+// adopted gives a deck's loop one end of a new connection, from which those bytes have been read already, and returns the
+// other.
+func adopted(t *testing.T, d *deck, read []byte, open func(*netpoll.Conn, netip.AddrPort) netpoll.Handler) *os.File {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := os.NewFile(uintptr(fds[1]), "peer")
+	t.Cleanup(func() { peer.Close() })
+	peer.SetDeadline(time.Now().Add(hangTime))
+	d.loop.Adopt(fds[0], netip.AddrPort{}, read, open)
+	return peer
+}
+
 // Whose request does not arrive within its time is let go, and told why if it has sent anything.
 func TestSlowHeads(t *testing.T) {
 	s, _ := startServer(t)
 	d := s.decks[0]
 	for sent, want := range map[string]string{"": "", "GET / HTTP/1.1\r\nHost: x\r\nX: ": "HTTP/1.1 408 "} {
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		peer := os.NewFile(uintptr(fds[1]), "peer")
 		var guest netpoll.Handler
 		var conn *netpoll.Conn
-		d.loop.Adopt(fds[0], netip.AddrPort{}, []byte(sent), func(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
+		peer := adopted(t, d, []byte(sent), func(c *netpoll.Conn, from netip.AddrPort) netpoll.Handler {
 			guest, conn = newGuest(d, c, from.Addr()), c
 			return guest
 		})
@@ -427,7 +437,6 @@ func TestSlowHeads(t *testing.T) {
 			}
 			guest.Expired(conn) // in headTime
 		})
-		peer.SetDeadline(time.Now().Add(hangTime))
 		answer := make([]byte, 1000)
 		n, err := peer.Read(answer)
 		if !strings.HasPrefix(string(answer[:n]), want) || want == "" && err != io.EOF {

@@ -36,9 +36,7 @@ func (s *server) routes() http.Handler {
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		if s.admits(w, r, view) {
-			w.Header().Set("Content-Type", expositionType)
-			w.Header().Set("Cache-Control", "no-store")
-			w.Write(s.expose())
+			writeFresh(w, expositionType, s.expose())
 		}
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
@@ -84,10 +82,13 @@ func (s *server) routes() http.Handler {
 	})
 }
 
-func writeJSON(w http.ResponseWriter, p []byte) {
-	w.Header().Set("Content-Type", "application/json")
+func writeJSON(w http.ResponseWriter, p []byte) { writeFresh(w, "application/json", append(p, '\n')) }
+
+// writeFresh answers with what is so at the moment.
+func writeFresh(w http.ResponseWriter, contentType string, p []byte) {
+	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
-	w.Write(append(p, '\n'))
+	w.Write(p)
 }
 
 // admits tells whether who sent a request has a role; else it answers it.

@@ -59,8 +59,7 @@ type server struct {
 	lastID atomic.Uint64 // of the clients
 
 	// Owned by the car's goroutine.
-	lastCause, lastFault string
-	lastEStop            bool
+	last hardware.State
 }
 
 // newServer opens the port and the lines. Nothing moves and nobody is served before run.
@@ -348,14 +347,14 @@ func stepAside() { runtime.Gosched() }
 // carChanged is told every new state of the car, on the car's goroutine.
 func (s *server) carChanged(state hardware.State) {
 	s.publisher.change(func(m *stateMessage) { m.setCar(state, s.car) })
-	if state.Cause != "" && (state.Cause != s.lastCause || state.EStop && !s.lastEStop) {
+	if state.Cause != "" && (state.Cause != s.last.Cause || state.EStop && !s.last.EStop) {
 		s.audit.add(event{What: "stopped", Why: state.Cause})
 		s.stops.add(state.Cause)
 	}
-	if state.Fault != s.lastFault && state.Fault != "" {
+	if state.Fault != s.last.Fault && state.Fault != "" {
 		s.audit.add(event{What: "fault", Why: state.Fault})
 	}
-	s.lastCause, s.lastFault, s.lastEStop = state.Cause, state.Fault, state.EStop
+	s.last = state
 }
 
 // lost notes the end of a connection, unless it is an ordinary one.
